@@ -1,0 +1,1 @@
+//! Rows that measure a crate beside its peers.

@@ -1,0 +1,1 @@
+//! Carry a transport over TCP, TLS and QUIC.

@@ -1,0 +1,1 @@
+//! Replay a cluster from a seed, and check what it promised.

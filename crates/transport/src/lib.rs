@@ -1,0 +1,1 @@
+//! Move messages between nodes.

@@ -1,0 +1,1 @@
+//! Append records that survive a crash.
