@@ -1,10 +1,14 @@
 use core::hash::Hasher;
 
-/// A hasher whose result is the same on every machine and in every run (FNV-1a over 64 bits, with a final
-/// mix), for [`Core::fingerprint`](crate::Core::fingerprint) and for hashing traces.
+/// A hasher whose result is the same in every run and in every version, for
+/// [`Core::fingerprint`](crate::Core::fingerprint) and for hashing traces.
 ///
-/// Not for placement and not against adversaries. Integers are hashed as little-endian bytes, `usize` as 64
-/// bits, so 32-bit machines agree.
+/// Bytes go through FNV-1a, words of 64 bits through one folded multiplication each; a last mix spreads the
+/// result. Not for placement and not against adversaries: whoever chooses the input can make two collide.
+///
+/// Single integers give the same result on every machine, `usize` and `isize` as 64 bits. A slice or array of
+/// integers wider than a byte does not: std hands its memory over as it lies there, in the machine's own
+/// byte order and width. Hash the elements one by one where big-endian or 32-bit machines must agree.
 ///
 /// ```
 /// use core::hash::{Hash, Hasher};
@@ -46,9 +50,12 @@ impl Hasher for Fingerprint {
         self.write(&number.to_le_bytes());
     }
 
-    // A whole word in one step: fingerprints are taken millions of times in an exploration.
+    // A whole word in one step, because fingerprints are taken millions of times in an exploration. Both halves
+    // of the product are kept: in the lower one alone the top bits of a word reach few others, and a change
+    // there could be undone by a change in the next word, so that two states would pass for one.
     fn write_u64(&mut self, number: u64) {
-        self.0 = (self.0 ^ number).wrapping_mul(PRIME).rotate_left(29);
+        let product = u128::from(self.0 ^ number) * u128::from(FOLD);
+        self.0 = product as u64 ^ (product >> 64) as u64;
     }
 
     fn write_u128(&mut self, number: u128) {
@@ -63,3 +70,4 @@ impl Hasher for Fingerprint {
 
 const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
 const PRIME: u64 = 0x0000_0100_0000_01b3;
+const FOLD: u64 = 0x9e37_79b9_7f4a_7c15;

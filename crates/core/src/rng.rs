@@ -55,13 +55,15 @@ impl Rng {
         self.range(0..len as u64) as usize
     }
 
-    /// A duration in `range`, to the nanosecond (spans of over 584 years are cut to that).
+    /// A duration in `range`, to the nanosecond; the start if the range is empty. Both ends are cut to 584
+    /// years, the most that 64 bits of nanoseconds hold.
     pub fn duration(&mut self, range: Range<Duration>) -> Duration {
         let nanos = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
         Duration::from_nanos(self.range(nanos(range.start)..nanos(range.end)))
     }
 
-    /// True with a probability of `millionths` in a million. Integer, so that all platforms agree.
+    /// True with a probability of `millionths` in a million: never for zero, always from a million on. Integer,
+    /// so that all platforms agree.
     pub fn chance(&mut self, millionths: u32) -> bool {
         self.range(0..1_000_000) < u64::from(millionths)
     }
