@@ -1,0 +1,445 @@
+//! The driver on tokio's paused clock: memory links, memory storage, no wall clock.
+
+#[path = "driver/cluster.rs"]
+mod cluster;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use cluster::{Cluster, POISON, command, soon};
+use quorate_core::{BootId, ClusterId, NodeId, Outcome};
+use quorate_raft::{
+    Config, Draws, Entry, Index, Memory, MemoryHub, Node, ProposeError, ReadError, Recovered, RoleKind,
+    Snapshot, StartError, StopReason, Storage, StorageError, TransportGroups, Write,
+};
+use quorate_transport::{MemoryNetwork, Transport};
+
+#[tokio::test(start_paused = true)]
+async fn a_single_node_elects_itself_and_answers() {
+    let cluster = Cluster::of(1).await;
+    let node = cluster.node(1);
+    assert_eq!(soon(node.propose(command("a"))).await, Ok(1));
+    assert_eq!(soon(node.propose(command("b"))).await, Ok(2));
+    let seen = soon(node.read(|journal| journal.0.clone())).await;
+    assert_eq!(seen, Ok(vec![command("a"), command("b")]));
+    assert_eq!(node.status().role, RoleKind::Leader);
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_node_takes_proposals_and_reads() {
+    let cluster = Cluster::of(3).await;
+    for round in 0..10 {
+        for id in 1..=3 {
+            let done = soon(cluster.node(id).propose(command(format!("{round}-{id}")))).await;
+            assert_eq!(done, Ok(round * 3 + id as usize));
+            for reader in 1..=3 {
+                let seen = soon(cluster.node(reader).read(|journal| journal.0.len())).await;
+                assert_eq!(seen, Ok(round * 3 + id as usize), "node {reader} after a write at {id}");
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn concurrent_proposals_share_writes_and_messages() {
+    let cluster = Cluster::of(3).await;
+    let leader = cluster.leader().await;
+    soon(cluster.node(leader).propose(command("first"))).await.expect("committed");
+    let (syncs, sent) = (cluster.disks[leader as usize - 1].syncs(), cluster.hub.sent());
+    let node = cluster.node(leader);
+    let proposals: Vec<_> = (0..1000)
+        .map(|i| {
+            let node = node.clone();
+            tokio::spawn(async move { node.propose(command(format!("{i}"))).await })
+        })
+        .collect();
+    for proposal in proposals {
+        soon(proposal).await.expect("no panic").expect("committed");
+    }
+    let (syncs, sent) = (cluster.disks[leader as usize - 1].syncs() - syncs, cluster.hub.sent() - sent);
+    assert!(syncs <= 20, "{syncs} syncs for a thousand proposals at once");
+    assert!(sent <= 100, "{sent} messages for a thousand proposals at once");
+    assert_eq!(node.waiting(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_killed_leader_is_replaced_and_nothing_acknowledged_is_lost() {
+    let mut cluster = Cluster::of(3).await;
+    let mut acknowledged = Vec::new();
+    for round in 0..5 {
+        let leader = cluster.leader().await;
+        for i in 0..5 {
+            let text = command(format!("{round}-{i}"));
+            soon(cluster.node(leader).propose(text.clone())).await.expect("committed");
+            acknowledged.push(text);
+        }
+        cluster.kill(leader).await;
+        let next = cluster.leader().await;
+        let text = command(format!("{round}-after"));
+        soon(cluster.node(next).propose(text.clone())).await.expect("committed");
+        acknowledged.push(text);
+        cluster.start(leader).await.expect("it starts again");
+        let seen = soon(cluster.node(leader).read(|journal| journal.0.clone())).await;
+        assert_eq!(seen.expect("a quorum is there"), acknowledged, "at the restarted node");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn proposals_of_a_leader_that_is_cut_off_resolve() {
+    let cluster = Cluster::of(3).await;
+    let leader = cluster.leader().await;
+    cluster.hub.isolate(leader);
+    let lost = soon(cluster.node(leader).propose(command("lost"))).await.expect_err("no quorum");
+    assert_eq!(lost.outcome(), Outcome::Unknown, "{lost}");
+    let read = soon(cluster.node(leader).read(|journal| journal.0.len())).await;
+    assert_eq!(read, Err(ReadError::TimedOut));
+    assert_eq!(soon(cluster.node(leader).local(|journal| journal.0.len())).await, Ok(0));
+    // By now it has stepped down, and knows no leader.
+    let refused = soon(cluster.node(leader).propose(command("refused"))).await.expect_err("no quorum");
+    assert_eq!(refused, ProposeError::NoLeader);
+    assert_eq!(cluster.node(leader).waiting(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn proposals_at_a_follower_survive_the_loss_of_the_leader_or_say_unknown() {
+    let mut cluster = Cluster::of(3).await;
+    let follower = cluster.follower().await;
+    let leader = cluster.leader().await;
+    let node = cluster.node(follower).clone();
+    let proposals: Vec<_> = (0..100)
+        .map(|i| {
+            let node = node.clone();
+            tokio::spawn(async move { node.propose(command(format!("{i}"))).await })
+        })
+        .collect();
+    tokio::task::yield_now().await;
+    cluster.kill(leader).await;
+    let mut known = Vec::new();
+    for (i, proposal) in proposals.into_iter().enumerate() {
+        match soon(proposal).await.expect("no panic") {
+            Ok(_) => known.push(command(format!("{i}"))),
+            Err(error) => assert_eq!(error.outcome(), Outcome::Unknown, "{error}"),
+        }
+    }
+    let seen = soon(node.read(|journal| journal.0.clone())).await.expect("a quorum is there");
+    assert!(known.iter().all(|command| seen.contains(command)), "nothing acknowledged is lost");
+    let mut unique = seen.clone();
+    unique.sort();
+    unique.dedup();
+    assert_eq!(unique.len(), seen.len(), "nothing is doubled");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shutdown_under_load_answers_everyone() {
+    let cluster = Cluster::of(3).await;
+    let leader = cluster.leader().await;
+    let node = cluster.node(leader).clone();
+    let proposals: Vec<_> = (0..500)
+        .map(|i| {
+            let node = node.clone();
+            tokio::spawn(async move {
+                if i % 5 == 0 {
+                    node.read(|journal| journal.0.len()).await.err().map(|error| error.outcome())
+                } else {
+                    node.propose(command(format!("{i}"))).await.err().map(|error| error.outcome())
+                }
+            })
+        })
+        .collect();
+    tokio::task::yield_now().await;
+    assert!(matches!(soon(node.shutdown()).await, StopReason::Shutdown));
+    for proposal in proposals {
+        let failed = soon(proposal).await.expect("no panic");
+        assert_ne!(failed, Some(Outcome::Done));
+    }
+    assert_eq!(node.waiting(), 0);
+    assert_eq!(soon(node.propose(command("late"))).await, Err(ProposeError::NotRunning));
+    assert_eq!(soon(node.read(|_| ())).await, Err(ReadError::Stopped));
+    assert!(soon(node.wait(|_| false)).await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn dropped_futures_leave_nothing() {
+    let cluster = Cluster::of(3).await;
+    let leader = cluster.leader().await;
+    let node = cluster.node(leader);
+    cluster.hub.isolate(leader);
+    for i in 0..100 {
+        let proposal = tokio::time::timeout(Duration::from_millis(1), node.propose(command(format!("{i}"))));
+        assert!(proposal.await.is_err());
+        assert!(tokio::time::timeout(Duration::from_millis(1), node.read(|_| ())).await.is_err());
+    }
+    assert!(node.waiting() > 0);
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    assert_eq!(node.waiting(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_last_handle_ends_the_node() {
+    let mut cluster = Cluster::of(1).await;
+    let node = cluster.nodes[0].take().expect("it runs");
+    let mut status = node.watch();
+    let clone = node.clone();
+    drop(node);
+    assert_eq!(soon(clone.propose(command("a"))).await, Ok(1));
+    drop(clone);
+    soon(async { while status.changed().await.is_ok() {} }).await;
+    // The links are free again, and so is the storage.
+    tokio::task::yield_now().await;
+    soon(cluster.start(1)).await.expect("it starts again");
+    assert_eq!(soon(cluster.node(1).read(|journal| journal.0.len())).await, Ok(1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_storage_that_fails_stops_the_node() {
+    let cluster = Cluster::of(3).await;
+    let leader = cluster.leader().await;
+    let node = cluster.node(leader);
+    cluster.disks[leader as usize - 1].fail(StorageError::Full("no space is left".to_owned()));
+    let error = soon(node.propose(command("a"))).await.expect_err("it can't be written");
+    assert_eq!(error, ProposeError::Stopped);
+    assert_eq!(error.outcome(), Outcome::Unknown);
+    let reason = soon(node.stopped()).await;
+    assert!(matches!(reason, StopReason::Storage(StorageError::Full(_))), "{reason}");
+    let others = (1..=3).filter(|id| *id != leader);
+    for id in others {
+        soon(cluster.node(id).wait(|status| status.leader.is_some_and(|id| id.get() != leader)))
+            .await
+            .expect("the others go on");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_state_machine_that_panics_stops_its_node() {
+    let cluster = Cluster::of(1).await;
+    let node = cluster.node(1);
+    let error = soon(node.propose(Bytes::from_static(POISON))).await.expect_err("it panics");
+    assert_eq!(error, ProposeError::Stopped);
+    let reason = soon(node.stopped()).await;
+    assert!(matches!(&reason, StopReason::StateMachine(text) if text.contains("poisoned")), "{reason}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_read_that_panics_does_so_at_its_caller() {
+    let cluster = Cluster::of(1).await;
+    let node = cluster.node(1).clone();
+    let reader = node.clone();
+    let read = tokio::spawn(async move { reader.read(|_| -> () { panic!("mine") }).await });
+    assert!(soon(read).await.expect_err("it panics").is_panic());
+    assert_eq!(soon(node.propose(command("a"))).await, Ok(1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn limits_are_answered_with_their_names() {
+    let cluster = Cluster::tuned(3, |config| {
+        config.proposals_max = 4;
+        config.reads_max = 2;
+        config.command_bytes_max = 10;
+    })
+    .await;
+    let leader = cluster.leader().await;
+    let node = cluster.node(leader);
+    let large = soon(node.propose(command("more than ten"))).await;
+    assert_eq!(large, Err(ProposeError::TooLarge { len: 13, max: 10 }));
+    cluster.hub.isolate(leader);
+    let waiting: Vec<_> = (0..4)
+        .map(|_| {
+            let node = node.clone();
+            tokio::spawn(async move { node.propose(command("x")).await })
+        })
+        .collect();
+    let reads: Vec<_> = (0..2)
+        .map(|_| {
+            let node = node.clone();
+            tokio::spawn(async move { node.read(|_| ()).await })
+        })
+        .collect();
+    tokio::task::yield_now().await;
+    assert_eq!(soon(node.propose(command("x"))).await, Err(ProposeError::Overloaded("proposals_max")));
+    assert_eq!(soon(node.read(|_| ())).await, Err(ReadError::Overloaded));
+    for proposal in waiting {
+        assert!(soon(proposal).await.expect("no panic").is_err());
+    }
+    for read in reads {
+        assert!(soon(read).await.expect("no panic").is_err());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_restarts_from_its_snapshot_and_a_laggard_gets_one() {
+    let mut cluster = Cluster::tuned(3, |config| {
+        config.snapshot_after_bytes = 2_000;
+        config.snapshot_keep_entries = 5;
+        config.snapshot_chunk_bytes = 100;
+    })
+    .await;
+    let laggard = cluster.follower().await;
+    cluster.kill(laggard).await;
+    let leader = cluster.leader().await;
+    for i in 0..200 {
+        soon(cluster.node(leader).propose(command(format!("{i}")))).await.expect("committed");
+    }
+    assert!(cluster.node(leader).status().snapshot.index > 100, "{:?}", cluster.node(leader).status());
+    cluster.start(laggard).await.expect("it starts");
+    let seen = soon(cluster.node(laggard).read(|journal| journal.0.len())).await;
+    assert_eq!(seen, Ok(200));
+    assert!(cluster.node(laggard).status().snapshot.index > 100, "it got a snapshot");
+    for id in 1..=3 {
+        cluster.kill(id).await;
+        cluster.start(id).await.expect("it starts from its snapshot");
+        let seen = soon(cluster.node(id).read(|journal| journal.0.clone())).await;
+        let all: Vec<Bytes> = (0..200).map(|i| command(format!("{i}"))).collect();
+        assert_eq!(seen, Ok(all));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_snapshot_that_cannot_be_restored_is_a_start_error() {
+    let mut cluster = Cluster::tuned(1, |config| config.snapshot_after_bytes = 100).await;
+    for i in 0..20 {
+        soon(cluster.node(1).propose(command(format!("{i}")))).await.expect("committed");
+    }
+    let status = cluster.node(1).status();
+    cluster.nodes[0].take().expect("it runs").shutdown().await;
+    let mut disk = cluster.disks[0].clone();
+    let mut snapshot = disk.snapshot().expect("readable").expect("one was taken");
+    snapshot.data = Bytes::from_static(b"bad");
+    disk.write(&Write { snapshot: Some(snapshot), ..Write::default() }).expect("written");
+    let error = soon(cluster.start(1)).await.expect_err("it can't be restored");
+    assert!(matches!(&error, StartError::Restore(text) if text.contains("cut short")), "{error} {status:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_storage_that_blocks_works_beside_the_clock() {
+    let hub = MemoryHub::new();
+    let disk = Memory::new(1);
+    let node = start_alone(&hub, Blocking(disk.clone(), Arc::default())).await;
+    for i in 0..50 {
+        assert_eq!(soon(node.propose(command(format!("{i}")))).await, Ok(i + 1));
+    }
+    assert!(disk.syncs() >= 50);
+    assert!(matches!(soon(node.shutdown()).await, StopReason::Shutdown));
+    let node = start_alone(&hub, Blocking(disk.clone(), Arc::default())).await;
+    assert_eq!(soon(node.read(|journal| journal.0.len())).await, Ok(50));
+    disk.fail(StorageError::Failed("the cable was pulled".to_owned()));
+    assert_eq!(soon(node.propose(command("x"))).await, Err(ProposeError::Stopped));
+    assert!(matches!(soon(node.stopped()).await, StopReason::Storage(StorageError::Failed(_))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_storage_that_panics_stops_the_node() {
+    let panics = Arc::new(AtomicBool::new(false));
+    let node = start_alone(&MemoryHub::new(), Blocking(Memory::new(1), Arc::clone(&panics))).await;
+    assert_eq!(soon(node.propose(command("a"))).await, Ok(1));
+    panics.store(true, Ordering::Relaxed);
+    assert_eq!(soon(node.propose(command("b"))).await, Err(ProposeError::Stopped));
+    let reason = soon(node.stopped()).await;
+    assert!(matches!(&reason, StopReason::Storage(StorageError::Failed(text)) if text.contains("broken")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn nodes_talk_over_a_transport() {
+    let network = MemoryNetwork::new(ClusterId::new(9));
+    let mut nodes = Vec::new();
+    for id in 1..=3u64 {
+        let transport: Arc<dyn Transport> = Arc::new(network.join(NodeId::new(id)));
+        let config = Config::new(id).bootstrap(1..=3u64);
+        let disk = Memory::new(u128::from(id));
+        nodes.push(
+            Node::start(config, disk, cluster::Journal::default(), transport).await.expect("it starts"),
+        );
+    }
+    for (i, node) in nodes.iter().enumerate() {
+        assert_eq!(soon(node.propose(command(format!("{i}")))).await, Ok(i + 1));
+    }
+    for node in &nodes {
+        assert_eq!(soon(node.read(|journal| journal.0.len())).await, Ok(3));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn groups_share_a_transport() {
+    let network = MemoryNetwork::new(ClusterId::new(9));
+    let mut nodes = Vec::new();
+    for id in 1..=3u64 {
+        let transport: Arc<dyn Transport> = Arc::new(network.join(NodeId::new(id)));
+        let groups = TransportGroups::new(Arc::clone(&transport)).expect("nobody else has the protocol");
+        for group in 0..2 {
+            let mut config = Config::new(id).bootstrap(1..=3u64);
+            config.group = group;
+            let (links, disk) = (Arc::new(groups.links(group)), Memory::new(u128::from(id)));
+            let draws = Draws { boot: BootId::new(id), seed: id * 10 + group };
+            let node = Node::start_with(config, disk, cluster::Journal::default(), links, draws).await;
+            nodes.push((group, node.expect("it starts")));
+        }
+        let again =
+            Node::start(Config::new(id), Memory::new(1), cluster::Journal::default(), transport).await;
+        assert!(matches!(again, Err(StartError::Transport(_))));
+    }
+    for (group, node) in &nodes {
+        soon(node.propose(command(format!("group {group}")))).await.expect("committed");
+    }
+    for (group, node) in &nodes {
+        let seen = soon(node.read(|journal| journal.0.clone())).await;
+        assert_eq!(seen, Ok(vec![command(format!("group {group}")); 3]));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wrong_configuration_is_named() {
+    let mut cluster = Cluster::of(1).await;
+    cluster.nodes[0].take().expect("it runs").shutdown().await;
+    cluster.tune = |config| config.heartbeat_interval = Duration::ZERO;
+    let error = cluster.start(1).await.expect_err("it can't work");
+    assert!(matches!(&error, StartError::Config(error) if error.field == "heartbeat_interval"), "{error}");
+}
+
+#[tokio::test]
+async fn a_runtime_that_ends_answers_everyone() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    let runtime = runtime.expect("a runtime");
+    let hub = MemoryHub::new();
+    let node = runtime.spawn(async move { start_alone(&hub, Memory::new(1)).await }).await.expect("started");
+    assert_eq!(node.propose(command("a")).await, Ok(1));
+    runtime.shutdown_background();
+    assert!(matches!(node.stopped().await, StopReason::Runtime));
+    assert!(matches!(
+        node.propose(command("b")).await,
+        Err(ProposeError::NotRunning | ProposeError::Stopped)
+    ));
+}
+
+async fn start_alone(hub: &MemoryHub, storage: impl Storage) -> Node<cluster::Journal> {
+    let draws = Draws::random().expect("randomness");
+    let config = Config::new(1).bootstrap([1]);
+    let links = Arc::new(hub.links(1));
+    Node::start_with(config, storage, cluster::Journal::default(), links, draws).await.expect("it starts")
+}
+
+/// A memory storage that asks for a thread of its own, and can be made to panic.
+struct Blocking(Memory, Arc<AtomicBool>);
+
+impl Storage for Blocking {
+    fn recover(&mut self) -> Result<Recovered, StorageError> {
+        self.0.recover()
+    }
+
+    fn write(&mut self, write: &Write) -> Result<(), StorageError> {
+        assert!(!self.1.load(Ordering::Relaxed), "broken");
+        self.0.write(write)
+    }
+
+    fn sync(&mut self) -> Result<(), StorageError> {
+        self.0.sync()
+    }
+
+    fn entries(&mut self, from: Index, to: Index, max_bytes: usize) -> Result<Vec<Entry>, StorageError> {
+        self.0.entries(from, to, max_bytes)
+    }
+
+    fn snapshot(&mut self) -> Result<Option<Snapshot>, StorageError> {
+        self.0.snapshot()
+    }
+}
