@@ -52,6 +52,8 @@ impl<D: Disk> Log<D> {
                 self.move_records(segment, budget)
             };
             match moved {
+                // Nothing to move although something counts as live would be a bug: no reason to turn here.
+                Ok(0) => return,
                 Ok(bytes) => budget = budget.saturating_sub(bytes),
                 Err(_) => {
                     self.cleaner.blocked =
