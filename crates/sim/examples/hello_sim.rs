@@ -43,15 +43,18 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let mut world = World::new(&mut run.swarm, &run.trace, |start| {
             Ok(Gossip { largest: start.node.get() * 10, next: start.now, rng: start.rng, send: None })
         });
-        world.invariant("numbers are not invented", |world, _| match world.alive().find(|n| n.1.largest > 50) {
-            Some((id, node)) => Err(format!("n{id} has {}", node.largest)),
-            None => Ok(()),
+        world.invariant("numbers are not invented", |world, _| {
+            match world.alive().find(|n| n.1.largest > 50) {
+                Some((id, node)) => Err(format!("n{id} has {}", node.largest)),
+                None => Ok(()),
+            }
         });
         (1..=5).try_for_each(|id| world.add(id))?;
         world.unleash(Faults::draw(&mut run.swarm));
         world.run_until(Time::from_millis(10_000))?;
         world.heal()?;
-        let agreed = world.run_while(Time::from_millis(30_000), |world| world.alive().all(|n| n.1.largest == 50))?;
+        let agreed =
+            world.run_while(Time::from_millis(30_000), |world| world.alive().all(|n| n.1.largest == 50))?;
         if agreed { Ok(()) } else { Err(Violation::new("all agree in the end", "some have not heard")) }
     });
     Ok(())

@@ -114,12 +114,7 @@ impl Faults {
 }
 
 impl Rhythm {
-    fn draw(
-        swarm: &mut Swarm,
-        name: &'static str,
-        every: &[u64],
-        lasting: Range<Duration>,
-    ) -> Option<Self> {
+    fn draw(swarm: &mut Swarm, name: &'static str, every: &[u64], lasting: Range<Duration>) -> Option<Self> {
         if swarm.rng().chance(400_000) {
             swarm.note(name, "never");
             return None;

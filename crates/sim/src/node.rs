@@ -85,6 +85,11 @@ pub enum Action<N: Node> {
         /// What.
         task: N::Task,
     },
+    /// The node ends itself, as after a failed write, and is started again after a while.
+    Crash {
+        /// How long it stays down.
+        lasting: Duration,
+    },
     /// End the run: the node has found a promise broken.
     Fail(Violation),
 }

@@ -83,7 +83,8 @@ impl Seeds {
     /// A variable that is set and can't be read.
     pub fn from_env(default: Range<u64>, replay: impl Into<String>) -> Result<Self, SeedsError> {
         let cores = thread::available_parallelism().map_or(1, usize::from);
-        let mut seeds = Self { range: default, replay: replay.into(), threads: cores, lines: 60, single: false };
+        let mut seeds =
+            Self { range: default, replay: replay.into(), threads: cores, lines: 60, single: false };
         if let Some(range) = variable("QUORATE_SEEDS", parse_range)? {
             seeds.range = range;
         }
@@ -251,7 +252,11 @@ impl std::error::Error for Failure {}
 
 impl fmt::Display for SeedsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: can't read {:?}; a number, or for QUORATE_SEEDS a range such as 0..1000", self.variable, self.value)
+        write!(
+            f,
+            "{}: can't read {:?}; a number, or for QUORATE_SEEDS a range such as 0..1000",
+            self.variable, self.value
+        )
     }
 }
 

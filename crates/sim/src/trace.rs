@@ -26,8 +26,13 @@ struct Inner {
 impl Trace {
     /// A trace that keeps the last `lines_max` lines; zero for none.
     pub fn new(lines_max: usize) -> Self {
-        let inner =
-            Inner { hash: Fingerprint::default(), events: 0, now: Time::ZERO, lines: VecDeque::new(), lines_max };
+        let inner = Inner {
+            hash: Fingerprint::default(),
+            events: 0,
+            now: Time::ZERO,
+            lines: VecDeque::new(),
+            lines_max,
+        };
         Self(Rc::new(RefCell::new(inner)))
     }
 
@@ -89,7 +94,10 @@ impl Trace {
 impl fmt::Debug for Trace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let inner = self.0.borrow();
-        f.debug_struct("Trace").field("events", &inner.events).field("now", &inner.now).finish_non_exhaustive()
+        f.debug_struct("Trace")
+            .field("events", &inner.events)
+            .field("now", &inner.now)
+            .finish_non_exhaustive()
     }
 }
 

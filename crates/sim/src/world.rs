@@ -297,6 +297,7 @@ impl<N: Node> World<N> {
                 Action::After { delay, task } => {
                     self.queue.push(self.now + delay, Item::Task { node: id, life: slot.life, task });
                 }
+                Action::Crash { lasting } => return self.crash_for(id, lasting),
                 Action::Fail(violation) => return Err(violation),
             }
         }

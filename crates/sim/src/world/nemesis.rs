@@ -101,6 +101,9 @@ impl<N: Node> World<N> {
     }
 
     pub(super) fn strike(&mut self, fault: Fault) -> Result<(), Violation> {
+        if let Fault::Restart(node) = fault {
+            return self.start(node);
+        }
         let Some(faults) = self.faults.clone() else {
             return Ok(());
         };
@@ -128,21 +131,19 @@ impl<N: Node> World<N> {
                 if let Some(rhythm) = &faults.crashes {
                     let victim = faults.victims[self.rng.index(faults.victims.len())];
                     for node in self.victims(victim) {
-                        self.crash(node)?;
-                        let back = self.now + self.rng.duration(rhythm.lasting.clone());
-                        self.push_fault(back, Fault::Restart(node));
+                        let lasting = self.rng.duration(rhythm.lasting.clone());
+                        self.crash_for(node, lasting)?;
                     }
                 }
                 self.schedule_next(Fault::Crash);
             }
             Fault::Coup(node) => {
                 if let Some(coup) = faults.coups.filter(|_| self.is_up(node)) {
-                    self.crash(node)?;
-                    let back = self.now + self.rng.duration(coup.lasting);
-                    self.push_fault(back, Fault::Restart(node));
+                    let lasting = self.rng.duration(coup.lasting);
+                    self.crash_for(node, lasting)?;
                 }
             }
-            Fault::Restart(node) => self.start(node)?,
+            Fault::Restart(_) => {}
             Fault::Pause => {
                 if let Some(rhythm) = &faults.pauses {
                     let lasting = self.rng.duration(rhythm.lasting.clone());
@@ -176,6 +177,13 @@ impl<N: Node> World<N> {
             return alive.into_iter().map(|(id, _)| id).collect();
         }
         vec![alive[self.rng.index(alive.len())].0]
+    }
+
+    /// Crashes a node, and starts it again after a while.
+    pub(super) fn crash_for(&mut self, node: NodeId, lasting: Duration) -> Result<(), Violation> {
+        self.crash(node)?;
+        self.push_fault(self.now + lasting, Fault::Restart(node));
+        Ok(())
     }
 
     fn schedule_next(&mut self, fault: Fault) {
