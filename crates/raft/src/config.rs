@@ -29,10 +29,15 @@ pub struct Config {
     /// Ask whether an election could be won before disturbing anyone with it (PreVote). On by default; a
     /// node that was cut off unseats a healthy leader without it.
     pub pre_vote: bool,
-    /// A leader that has not heard from a quorum for `election_timeout_max` steps down, and a node that hears
+    /// A leader that has not heard from a quorum for `election_timeout_max` steps down, at the latest after
+    /// twice that time, and a node that hears
     /// from a leader refuses others its vote (CheckQuorum). On by default; without it, a leader that is cut
     /// off never tells its clients.
     pub check_quorum: bool,
+
+    /// A leader whose own writes make no durable progress for this long steps down, with
+    /// [`check_quorum`](Config::check_quorum): others may have a disk that works. Default 3 s.
+    pub disk_stall_max: Duration,
 
     /// The longest a proposal waits for its outcome. Default 5 s.
     pub proposal_timeout: Duration,
@@ -45,7 +50,8 @@ pub struct Config {
     pub proposals_max: usize,
     /// How many reads may wait. Default 16,384; more are refused.
     pub reads_max: usize,
-    /// How many bytes a leader appends beyond what is committed before it refuses more. Default 64 MiB.
+    /// How many bytes of commands may wait: at a leader those that are not yet both committed and on its own
+    /// disk, elsewhere those for which no leader is known. More are refused. Default 64 MiB.
     pub uncommitted_bytes_max: usize,
 
     /// How many bytes of entries one append carries, unless a single entry is larger. Default 256 KiB.
@@ -87,6 +93,7 @@ impl Config {
             heartbeat_interval: Duration::from_millis(60),
             pre_vote: true,
             check_quorum: true,
+            disk_stall_max: Duration::from_secs(3),
             proposal_timeout: Duration::from_secs(5),
             read_timeout: Duration::from_secs(5),
             command_bytes_max: 1 << 20,
@@ -125,7 +132,7 @@ impl Config {
         check(founds_itself, "bootstrap", "does not name this node")?;
         check(!self.heartbeat_interval.is_zero(), "heartbeat_interval", "must not be zero")?;
         check(
-            self.heartbeat_interval * 3 <= self.election_timeout_min,
+            self.heartbeat_interval.saturating_mul(3) <= self.election_timeout_min,
             "heartbeat_interval",
             "must be at most a third of election_timeout_min",
         )?;
@@ -133,6 +140,11 @@ impl Config {
             self.election_timeout_min < self.election_timeout_max,
             "election_timeout_max",
             "must be above election_timeout_min",
+        )?;
+        check(
+            self.disk_stall_max >= self.election_timeout_max,
+            "disk_stall_max",
+            "must be at least election_timeout_max",
         )?;
         check(!self.proposal_timeout.is_zero(), "proposal_timeout", "must not be zero")?;
         check(!self.read_timeout.is_zero(), "read_timeout", "must not be zero")?;

@@ -84,7 +84,7 @@ impl Raft {
     ///
     /// # Errors
     ///
-    /// If the configuration can't work.
+    /// If the configuration can't work, or if what was recovered lacks entries between snapshot and log.
     pub fn new(
         config: Config,
         recovered: Recovered,
@@ -93,9 +93,15 @@ impl Raft {
         now: Time,
     ) -> Result<Self, ConfigError> {
         config.validate()?;
+        let covered = recovered.snapshot.as_ref().map_or(0, |snapshot| snapshot.last.index);
+        if recovered.before_first.index > covered {
+            let reason = "the log begins after the snapshot ends";
+            return Err(ConfigError { field: "recovered", reason });
+        }
         let snapshot = recovered.snapshot.unwrap_or_default();
         let mut memberships = vec![(snapshot.last.index, snapshot.membership.clone())];
-        memberships.extend(recovered.memberships.into_iter().filter(|(index, _)| *index > snapshot.last.index));
+        memberships
+            .extend(recovered.memberships.into_iter().filter(|(index, _)| *index > snapshot.last.index));
         let log =
             LogView::new(recovered.before_first, recovered.last, recovered.terms, config.tail_bytes_max);
         let mut raft = Self {
@@ -120,6 +126,11 @@ impl Raft {
             dirty: true,
             config,
         };
+        if !raft.log.contains(snapshot.last) {
+            // The crash came after the snapshot was durable and before the log began anew behind it.
+            raft.outbox.restart(None, snapshot.last);
+            raft.log.restart(snapshot.last);
+        }
         if snapshot.last != EntryId::ZERO {
             raft.outbox.push(Output::Restore(snapshot));
         }
@@ -146,7 +157,8 @@ impl Raft {
     /// On an empty storage, writes the first membership as the first entry, if this start is to found the
     /// cluster. Every founder writes the same one, so it needs no agreement.
     fn found(&mut self) {
-        let is_empty = self.log.last() == 0 && self.hard == HardState::default();
+        // A founding that was torn by a crash may have left the standing, but no promise yet.
+        let is_empty = self.log.last() == 0 && self.hard.term == 0 && self.hard.vote.is_none();
         let Some(first) = self.config.bootstrap.take().filter(|_| is_empty) else { return };
         self.hard.standing = Standing::Voter;
         self.outbox.hard_state(&self.hard);
@@ -226,11 +238,12 @@ impl Raft {
             return self.refuse(from, "a message from this node to itself");
         }
         let Message { term, store, standing, payload } = message;
-        if term > TERM_MAX {
+        if term >= TERM_MAX {
             return self.refuse(from, "a term that no node can have reached");
         }
         if let Payload::PreVote { last } = payload {
-            return self.pre_vote_requested(from, term, last);
+            self.counts(from, store, standing);
+            return self.pre_vote_requested(from, store, term, last);
         }
         if let Payload::Vote { .. } = payload {
             if self.ignores_votes() {
@@ -250,21 +263,21 @@ impl Raft {
         }
         match payload {
             Payload::PreVote { .. } | Payload::PreVoteReply { .. } => {}
-            Payload::Vote { last } => self.vote_requested(from, last),
+            Payload::Vote { last } => self.vote_requested(from, store, last),
             Payload::VoteReply { granted } => self.vote_answered(from, granted && counts),
             Payload::Append { previous, commit, entries } => {
                 if self.leader_is(from) {
                     self.append_received(from, previous, commit, entries);
                 }
             }
-            Payload::Commit { index } => {
+            Payload::Commit { id } => {
                 if self.leader_is(from) {
-                    self.commit_received(from, index);
+                    self.commit_received(id);
                 }
             }
             Payload::Heartbeat { commit, round } => {
                 if self.leader_is(from) {
-                    self.commit_received(from, commit);
+                    self.commit_received(commit);
                     self.promise_term(from, Payload::HeartbeatReply { round, last: self.log.last() });
                 }
             }
@@ -276,9 +289,15 @@ impl Raft {
             Payload::Forward { boot, sequence, commands } => {
                 self.forward_received(from, boot, sequence, commands);
             }
-            Payload::Forwarded { boot, sequence, first } => self.forwarded(boot, sequence, first),
+            Payload::Forwarded { boot, sequence, first } => {
+                if self.leader == Some(from) {
+                    self.forwarded(from, boot, sequence, first);
+                }
+            }
             Payload::ReadIndex { boot, sequence } => self.read_index_requested(from, boot, sequence),
-            Payload::ReadIndexReply { boot, sequence, index } => self.read_index_received(boot, sequence, index),
+            Payload::ReadIndexReply { boot, sequence, index } => {
+                self.read_index_received(boot, sequence, index)
+            }
             Payload::AppendAccepted { .. }
             | Payload::AppendRejected { .. }
             | Payload::HeartbeatReply { .. }
@@ -290,12 +309,14 @@ impl Raft {
         }
     }
 
-    /// Tells a deposed leader of the newer term. Everything else from an older term is dropped: it is late.
+    /// Tells a deposed leader, or a candidate that is behind, of the newer term. Everything else from an older term is dropped: it is late.
     fn outdated(&mut self, from: NodeId, payload: &Payload) {
         let is_leaders =
             matches!(payload, Payload::Append { .. } | Payload::Heartbeat { .. } | Payload::Snapshot { .. });
         if is_leaders {
             self.promise_term(from, Payload::HeartbeatReply { round: 0, last: self.log.last() });
+        } else if let Payload::Vote { .. } = payload {
+            self.promise_term(from, Payload::VoteReply { granted: false });
         }
     }
 
@@ -328,12 +349,13 @@ impl Core for Raft {
         self.dirty = true;
         match input {
             Input::Message { from, message } => self.message_received(from, message),
-            Input::Deadline => {}
+            Input::Deadline => self.check_deadlines(),
             Input::Propose { id, command } => self.propose(id, command),
             Input::Read { id } => self.read(id),
             Input::Persisted(id) => {
                 if self.outbox.persisted(id) {
                     self.log.persisted(id.sequence);
+                    self.release_backlog();
                     self.own_vote_persisted(id.sequence);
                     self.advance_commit();
                 }
@@ -345,7 +367,6 @@ impl Core for Raft {
             Input::Applied(index) => self.applied(index),
             Input::SnapshotTaken { last, data } => self.snapshot_taken(last, data),
         }
-        self.check_deadlines();
     }
 
     fn poll(&mut self) -> Option<Output> {
@@ -367,7 +388,8 @@ impl Core for Raft {
     fn fingerprint(&self) -> u64 {
         let mut state = Fingerprint::default();
         (self.hard.term, self.hard.vote, self.hard.standing, &self.hard.stores).hash(&mut state);
-        (self.role.kind(), self.leader, self.commit, self.applying.applied).hash(&mut state);
+        (self.role.kind(), self.leader, self.commit, self.applying.applied, self.own_vote.is_some())
+            .hash(&mut state);
         self.role.hash_votes_and_progress(&mut state);
         self.log.hash(&mut state);
         self.outbox.has_unpersisted().hash(&mut state);
@@ -383,6 +405,6 @@ fn quorum_index(mut matched: Vec<Index>, quorum: usize) -> Index {
     matched.get(quorum - 1).copied().unwrap_or(0)
 }
 
-/// A term that no correct node has reached: a message that names a later one is refused, so that a broken
-/// peer can't use terms up.
+/// No term is as high as this, so that counting up from one never overflows; a message that names one is
+/// refused.
 const TERM_MAX: Term = Term::MAX / 2;

@@ -95,8 +95,8 @@ impl<S: StateMachine> Driver<S> {
         end.close();
         self.links.stop();
         // Who waits for a proposal or a read hears of the end by the loss of its sender.
-        let Self { disk, jobs, proposals, reads, status, .. } = self;
-        drop((jobs, proposals, reads, status));
+        let Self { disk, links, jobs, proposals, reads, status, .. } = self;
+        drop((links, jobs, proposals, reads, status));
         let released = disk.release();
         let settled = async {
             let _ = applier.await;
@@ -119,13 +119,16 @@ impl<S: StateMachine> Driver<S> {
                 Ok(ControlFlow::Break(reason)) => return reason,
                 Err(payload) => return StopReason::Bug(panic_text(payload.as_ref())),
             }
-            tokio::task::consume_budget().await;
-            self.sleep(&mut batch, alarm.as_mut()).await;
+            self.sleep(alarm.as_mut()).await;
+            // Whoever is about to put something in, too, does so before the batch is taken: larger batches
+            // cost less than the yield.
+            tokio::task::yield_now().await;
+            self.mailbox.take(&mut batch);
         }
     }
 
     /// Until something has come in, or the core's deadline.
-    async fn sleep(&mut self, batch: &mut Batch<S>, mut alarm: Pin<&mut Sleep>) {
+    async fn sleep(&mut self, mut alarm: Pin<&mut Sleep>) {
         let deadline = self.core.deadline().map(|deadline| self.clock.instant(deadline));
         // An alarm that is early does no harm, and setting one costs more: a deadline that moves on, as it
         // does at each heartbeat, leaves it as it is until it has rung.
@@ -135,7 +138,7 @@ impl<S: StateMachine> Driver<S> {
             }
         }
         poll_fn(|cx| {
-            if self.mailbox.poll_take(cx, batch).is_ready() {
+            if self.mailbox.poll_ready(cx).is_ready() {
                 return Poll::Ready(());
             }
             if deadline.is_none() { Poll::Pending } else { alarm.as_mut().poll(cx) }

@@ -24,8 +24,8 @@ pub enum ProposeError {
     /// Not committed: the command could not be put into bytes.
     #[error("not committed: {0}")]
     Encode(#[from] CommandError),
-    /// Not committed: the leader that was asked refused it, or another entry took its place.
-    #[error("not committed: the leader changed")]
+    /// Not committed, and never will be: another leader's entry took its place in the log.
+    #[error("not committed: another leader's entry took its place")]
     LeaderChanged,
     /// Unknown: the proposal may have been appended, and no answer came before its deadline.
     #[error("unknown: no answer in time, the command may have been committed or may yet be")]

@@ -22,10 +22,10 @@ mod storage;
 mod typed;
 pub mod wire;
 
-pub use config::Config;
 pub use self::core::{
     Committed, Event, Input, LoadPurpose, LoadRequest, Output, ProposalId, Raft, ReadId, RoleKind, Status,
 };
+pub use config::Config;
 #[cfg(feature = "driver")]
 #[cfg_attr(docsrs, doc(cfg(feature = "driver")))]
 pub use driver::StopReason;
@@ -36,7 +36,7 @@ pub use error::{ConfigError, ProposeError, ReadError, StartError};
 pub use links::{
     Inbox, InboxError, Links, MemoryHub, MemoryLinks, RAFT_PROTOCOL, TransportGroups, TransportLinks,
 };
-pub use message::{Message, Payload};
+pub use message::{Message, Payload, SnapshotProgress};
 #[cfg(feature = "driver")]
 #[cfg_attr(docsrs, doc(cfg(feature = "driver")))]
 pub use node::{Draws, Node};
@@ -45,7 +45,8 @@ pub use state_machine::{Command, CommandError, RestoreError, StateMachine};
 #[cfg_attr(docsrs, doc(cfg(feature = "wal")))]
 pub use storage::Log;
 pub use storage::{
-    HardState, Memory, Recovered, Snapshot, SnapshotMeta, Standing, Storage, StorageError, TermRun, Write, WriteId,
+    HardState, Memory, Recovered, Snapshot, SnapshotMeta, Standing, Storage, StorageError, TermRun, Write,
+    WriteId,
 };
 #[cfg(feature = "typed")]
 #[cfg_attr(docsrs, doc(cfg(feature = "typed")))]

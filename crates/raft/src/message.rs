@@ -71,13 +71,13 @@ pub enum Payload {
     /// More is committed, and there was no append to say it with. Not answered: the next heartbeat says it
     /// again.
     Commit {
-        /// What is committed, as far as the receiver is known to hold it.
-        index: Index,
+        /// The last committed entry of those that the receiver is known to hold.
+        id: EntryId,
     },
     /// The leader lives.
     Heartbeat {
-        /// What is committed, as far as the receiver is known to hold it.
-        commit: Index,
+        /// The last committed entry of those that the receiver is known to hold.
+        commit: EntryId,
         /// Counts the rounds in which the leader asks to be confirmed.
         round: u64,
     },
@@ -104,11 +104,11 @@ pub enum Payload {
     SnapshotReply {
         /// The last entry that the snapshot covers.
         last: EntryId,
-        /// The offset that is wanted next; `u64::MAX` once the snapshot is installed, durably.
-        next: u64,
+        /// How far it has come.
+        progress: SnapshotProgress,
     },
     /// Commands for the leader of the message's term, and no other: a copy that arrives in a later term is
-    /// refused, so a command is appended at most once.
+    /// dropped without an answer, so a command is appended at most once.
     Forward {
         /// The sender's boot.
         boot: BootId,
@@ -142,4 +142,15 @@ pub enum Payload {
         /// The index that must have been applied; `None` if the receiver does not lead.
         index: Option<Index>,
     },
+}
+
+/// How far a snapshot has come at the follower.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SnapshotProgress {
+    /// So many bytes have arrived, from its start on.
+    Received(u64),
+    /// It is installed, durably, or was not needed.
+    Installed,
+    /// It is larger than the follower accepts.
+    Refused,
 }

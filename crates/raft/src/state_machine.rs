@@ -33,7 +33,7 @@ pub trait Command: Send + Sized + 'static {
     fn encode(&self) -> Result<Bytes, CommandError>;
 
     /// The command, from bytes that `encode` made, in this version or an older one. The payload may be kept
-    /// as slices of `bytes`, without a copy.
+    /// as slices of `bytes`, without a copy: they are the command's own, no part of a larger buffer.
     fn decode(bytes: Bytes) -> Result<Self, CommandError>;
 }
 

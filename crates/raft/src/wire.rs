@@ -25,7 +25,7 @@ use quorate_core::{BootId, Outcome, StoreId};
 
 use self::reader::Reader;
 use crate::entry::{Entry, EntryId, EntryPayload, Membership};
-use crate::message::{Message, Payload};
+use crate::message::{Message, Payload, SnapshotProgress};
 use crate::storage::{SnapshotMeta, Standing};
 
 /// A message that can't be decoded. It is dropped: like one that was lost.
@@ -162,13 +162,14 @@ fn encode_payload(payload: &Payload, head: &mut BytesMut, payloads: &mut Vec<Byt
                 put_entry(entry, head, payloads);
             }
         }
-        Payload::AppendAccepted { matched: index } | Payload::Commit { index } => head.put_u64_le(*index),
+        Payload::AppendAccepted { matched } => head.put_u64_le(*matched),
+        Payload::Commit { id } => put_id(head, *id),
         Payload::AppendRejected { previous, hint } => {
             head.put_u64_le(*previous);
             put_id(head, *hint);
         }
         Payload::Heartbeat { commit, round } => {
-            head.put_u64_le(*commit);
+            put_id(head, *commit);
             head.put_u64_le(*round);
         }
         Payload::HeartbeatReply { round, last } => {
@@ -184,9 +185,15 @@ fn encode_payload(payload: &Payload, head: &mut BytesMut, payloads: &mut Vec<Byt
             head.put_u32_le(data.len() as u32);
             payloads.extend([membership, data.clone()]);
         }
-        Payload::SnapshotReply { last, next } => {
+        Payload::SnapshotReply { last, progress } => {
             put_id(head, *last);
-            head.put_u64_le(*next);
+            let (kind, received) = match progress {
+                SnapshotProgress::Received(received) => (0, *received),
+                SnapshotProgress::Installed => (1, 0),
+                SnapshotProgress::Refused => (2, 0),
+            };
+            head.put_u8(kind);
+            head.put_u64_le(received);
         }
         Payload::Forward { boot, sequence, commands } => {
             head.put_u64_le(boot.get());
@@ -220,8 +227,8 @@ fn decode_payload(kind: u8, reader: &mut Reader) -> Result<Payload, WireError> {
         5 => decode_append(reader)?,
         6 => Payload::AppendAccepted { matched: reader.u64()? },
         7 => Payload::AppendRejected { previous: reader.u64()?, hint: reader.id()? },
-        8 => Payload::Commit { index: reader.u64()? },
-        9 => Payload::Heartbeat { commit: reader.u64()?, round: reader.u64()? },
+        8 => Payload::Commit { id: reader.id()? },
+        9 => Payload::Heartbeat { commit: reader.id()?, round: reader.u64()? },
         10 => Payload::HeartbeatReply { round: reader.u64()?, last: reader.u64()? },
         11 => {
             let (last, total, offset) = (reader.id()?, reader.u64()?, reader.u64()?);
@@ -230,7 +237,16 @@ fn decode_payload(kind: u8, reader: &mut Reader) -> Result<Payload, WireError> {
             let data = reader.bytes(length)?;
             Payload::Snapshot { meta: SnapshotMeta { last, membership }, total, offset, data }
         }
-        12 => Payload::SnapshotReply { last: reader.id()?, next: reader.u64()? },
+        12 => {
+            let last = reader.id()?;
+            let progress = match (reader.u8()?, reader.u64()?) {
+                (0, received) => SnapshotProgress::Received(received),
+                (1, 0) => SnapshotProgress::Installed,
+                (2, 0) => SnapshotProgress::Refused,
+                _ => return Err(WireError::Field("progress")),
+            };
+            Payload::SnapshotReply { last, progress }
+        }
         13 => {
             let (boot, sequence) = (BootId::new(reader.u64()?), reader.u64()?);
             let lengths = reader.u32s()?;

@@ -26,7 +26,8 @@ impl Nodes {
         let rafts = (1..=count).map(|node| {
             let config = Config::new(node).bootstrap(1..=count);
             let recovered = Recovered { store: StoreId::new(node.into()), ..Recovered::default() };
-            let raft = Raft::new(config, recovered, BootId::new(node), node, Time::ZERO).unwrap();
+            let raft =
+                Raft::new(config, recovered, BootId::new(node), node, Time::ZERO).expect("the defaults work");
             (NodeId::new(node), raft)
         });
         Self {
@@ -41,8 +42,13 @@ impl Nodes {
         }
     }
 
+    fn raft(&mut self, node: NodeId) -> &mut Raft {
+        self.rafts.get_mut(&node).expect("a node")
+    }
+
     fn handle(&mut self, node: NodeId, input: Input) {
-        self.rafts.get_mut(&node).unwrap().handle(self.now, input);
+        let now = self.now;
+        self.raft(node).handle(now, input);
         self.settle();
     }
 
@@ -51,25 +57,26 @@ impl Nodes {
         loop {
             let nodes: Vec<NodeId> = self.rafts.keys().copied().collect();
             for node in nodes {
-                while let Some(output) = self.rafts.get_mut(&node).unwrap().poll() {
+                while let Some(output) = self.raft(node).poll() {
                     self.carry_out(node, output);
                 }
             }
             let Some((from, to, message)) = self.wires.pop_front() else { break };
             if !self.cut.contains(&from) && !self.cut.contains(&to) {
                 self.sent += 1;
-                self.rafts.get_mut(&to).unwrap().handle(self.now, Input::Message { from, message });
+                self.rafts.get_mut(&to).expect("a node").handle(self.now, Input::Message { from, message });
             }
         }
     }
 
     fn carry_out(&mut self, node: NodeId, output: Output) {
-        let raft = self.rafts.get_mut(&node).unwrap();
+        let now = self.now;
+        let raft = self.rafts.get_mut(&node).expect("a node");
         match output {
             Output::Send { to, message } => self.wires.push_back((node, to, message)),
-            Output::Persist(write) => raft.handle(self.now, Input::Persisted(write.id)),
+            Output::Persist(write) => raft.handle(now, Input::Persisted(write.id)),
             Output::Apply(batch) => {
-                let last = batch.last().unwrap().id.index;
+                let last = batch.last().expect("a batch is not empty").id.index;
                 for committed in batch {
                     if let EntryPayload::Command(command) = committed.payload {
                         self.applied.entry(node).or_default().push(command);
@@ -78,7 +85,7 @@ impl Nodes {
                         self.answers.push((node, id, Ok(())));
                     }
                 }
-                raft.handle(self.now, Input::Applied(last));
+                raft.handle(now, Input::Applied(last));
             }
             Output::ProposalFailed { id, error } => self.answers.push((node, id, Err(error))),
             Output::ReadReady { id } => self.reads.push((node, id, true)),

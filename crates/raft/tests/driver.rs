@@ -360,6 +360,44 @@ async fn nodes_talk_over_a_transport() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_transport_is_free_again_after_a_shutdown() {
+    let network = MemoryNetwork::new(ClusterId::new(9));
+    let transport: Arc<dyn Transport> = Arc::new(network.join(NodeId::new(1)));
+    let disk = Memory::new(1);
+    for round in 1..4 {
+        let (config, journal) = (Config::new(1).bootstrap([1]), cluster::Journal::default());
+        let node = Node::start(config, disk.clone(), journal, Arc::clone(&transport)).await;
+        let node = node.expect("nobody else has the protocol");
+        assert_eq!(soon(node.propose(command("a"))).await, Ok(round));
+        soon(node.shutdown()).await;
+    }
+    let error = Node::start(Config::new(2), disk, cluster::Journal::default(), transport).await;
+    assert!(matches!(error, Err(StartError::Config(error)) if error.field == "node"));
+}
+
+#[cfg(feature = "wal")]
+#[tokio::test(start_paused = true)]
+async fn a_node_on_disk_remembers() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let hub = MemoryHub::new();
+    for round in 0..3 {
+        let log = quorate_raft::Log::open(directory.path()).expect("nobody has it any more");
+        let node = start_alone(&hub, log).await;
+        assert_eq!(soon(node.read(|journal| journal.0.len())).await, Ok(round * 100));
+        let proposals: Vec<_> = (0..100)
+            .map(|i| {
+                let node = node.clone();
+                tokio::spawn(async move { node.propose(command(format!("{i}"))).await })
+            })
+            .collect();
+        for proposal in proposals {
+            soon(proposal).await.expect("no panic").expect("committed");
+        }
+        assert!(matches!(soon(node.shutdown()).await, StopReason::Shutdown));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn groups_share_a_transport() {
     let network = MemoryNetwork::new(ClusterId::new(9));
     let mut nodes = Vec::new();

@@ -6,7 +6,9 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use quorate_core::{BootId, Fingerprint, NodeId, Rng, StoreId};
 use quorate_raft::wire::{WireError, decode, encode};
-use quorate_raft::{Entry, EntryId, EntryPayload, Membership, Message, Payload, SnapshotMeta, Standing};
+use quorate_raft::{
+    Entry, EntryId, EntryPayload, Membership, Message, Payload, SnapshotMeta, SnapshotProgress, Standing,
+};
 
 fn bytes_of(message: &Message) -> Bytes {
     let (head, payloads) = encode(message);
@@ -28,15 +30,24 @@ fn message(rng: &mut Rng, kind: u64) -> Message {
         4 => append(rng),
         5 => Payload::AppendAccepted { matched: rng.next_u64() },
         6 => Payload::AppendRejected { previous: rng.next_u64(), hint: id(rng) },
-        7 => Payload::Commit { index: rng.next_u64() },
-        8 => Payload::Heartbeat { commit: rng.next_u64(), round: rng.next_u64() },
+        7 => Payload::Commit { id: id(rng) },
+        8 => Payload::Heartbeat { commit: id(rng), round: rng.next_u64() },
         9 => Payload::HeartbeatReply { round: rng.next_u64(), last: rng.next_u64() },
         10 => {
             let meta = SnapshotMeta { last: id(rng), membership: membership(rng) };
             Payload::Snapshot { meta, total: rng.next_u64(), offset: rng.next_u64(), data: blob(rng) }
         }
-        11 => Payload::SnapshotReply { last: id(rng), next: rng.next_u64() },
-        12 => Payload::Forward { boot, sequence, commands: (0..rng.range(0..4)).map(|_| blob(rng)).collect() },
+        11 => {
+            let progress = [
+                SnapshotProgress::Received(rng.next_u64()),
+                SnapshotProgress::Installed,
+                SnapshotProgress::Refused,
+            ];
+            Payload::SnapshotReply { last: id(rng), progress: progress[rng.index(3)] }
+        }
+        12 => {
+            Payload::Forward { boot, sequence, commands: (0..rng.range(0..4)).map(|_| blob(rng)).collect() }
+        }
         13 => Payload::Forwarded { boot, sequence, first: flag.then(|| rng.next_u64()) },
         14 => Payload::ReadIndex { boot, sequence },
         _ => Payload::ReadIndexReply { boot, sequence, index: flag.then(|| rng.next_u64()) },

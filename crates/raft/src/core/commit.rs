@@ -2,8 +2,6 @@
 
 use std::collections::VecDeque;
 
-use quorate_core::NodeId;
-
 use super::event::Event;
 use super::io::{Committed, LoadPurpose, LoadRequest, Output};
 use super::log::Slice;
@@ -28,6 +26,8 @@ pub(super) struct Applying {
     /// Bytes of entries handed out since the last snapshot.
     pub(super) bytes_since_snapshot: u64,
     pub(super) taking_snapshot: bool,
+    /// The size of the newest snapshot, if it was seen in this boot.
+    pub(super) snapshot_bytes: u64,
 }
 
 impl Applying {
@@ -42,6 +42,7 @@ impl Applying {
             loading: false,
             bytes_since_snapshot: 0,
             taking_snapshot: false,
+            snapshot_bytes: 0,
         }
     }
 
@@ -70,25 +71,44 @@ impl Raft {
         }
     }
 
-    /// A follower's part: the leader says what is committed, of what this node's log is known to hold.
-    pub(super) fn commit_received(&mut self, from: NodeId, index: Index) {
-        if index > self.log.last() {
-            return self.refuse(from, "a commit beyond the log");
+    /// A follower's part: the leader says what is committed, of what it knows this node to hold.
+    ///
+    /// It names the entry, not only the index: a node whose disk was wiped since may hold another there.
+    pub(super) fn commit_received(&mut self, id: EntryId) {
+        if self.log.contains(id) {
+            self.commit_upto(id.index);
         }
+    }
+
+    /// Commits up to an index where this log is known to match the leader's.
+    pub(super) fn commit_upto(&mut self, index: Index) {
         if index > self.commit {
             self.commit_to(index);
         }
     }
 
+    pub(super) fn entry_id(&self, index: Index) -> Option<EntryId> {
+        self.log.term(index).map(|term| EntryId::new(term, index))
+    }
+
     fn commit_to(&mut self, index: Index) {
         assert!(index > self.commit && index <= self.log.last(), "a commit moves forward, within the log");
         self.commit = index;
-        if let Role::Leader(leader) = &mut self.role {
-            let committed = leader.uncommitted.partition_point(|(last, _)| *last <= index);
-            leader.uncommitted_bytes -=
-                leader.uncommitted.drain(..committed).map(|(_, bytes)| bytes).sum::<usize>();
-        }
+        self.release_backlog();
+        self.incoming.take_if(|incoming| incoming.is_covered_by(index));
         self.event(Event::Committed { index });
+    }
+
+    /// Forgets the bytes that are both committed and durable here: neither the followers nor this node's own
+    /// disk may fall behind without bound.
+    pub(super) fn release_backlog(&mut self) {
+        let done = self.commit.min(self.log.stable());
+        let Role::Leader(leader) = &mut self.role else { return };
+        while leader.backlog.front().is_some_and(|(last, _)| *last <= done) {
+            if let Some((_, bytes)) = leader.backlog.pop_front() {
+                leader.backlog_bytes -= bytes;
+            }
+        }
     }
 
     /// Hands committed entries to the state machine: at most two batches at a time, so that one is there when
@@ -155,4 +175,3 @@ impl Raft {
         }
     }
 }
-

@@ -1,10 +1,10 @@
 //! Roles and how they change (Raft, section 5.2; PreVote and CheckQuorum from Ongaro's thesis, chapters 6
 //! and 9).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::{Hash, Hasher};
 
-use quorate_core::{BootId, NodeId, Time};
+use quorate_core::{BootId, NodeId, StoreId, Time};
 
 use super::event::{Event, RoleKind};
 use super::progress::Progress;
@@ -31,9 +31,12 @@ pub(super) struct Leader {
     pub(super) peers: BTreeMap<NodeId, Progress>,
     pub(super) heartbeat_deadline: Time,
     pub(super) quorum_deadline: Time,
-    /// Bytes appended in this term and not yet committed, by the last index of each flush.
-    pub(super) uncommitted: Vec<(Index, usize)>,
-    pub(super) uncommitted_bytes: usize,
+    /// Bytes appended in this term and not yet both committed and durable here, by the last index of each
+    /// piece.
+    pub(super) backlog: VecDeque<(Index, usize)>,
+    pub(super) backlog_bytes: usize,
+    /// Up to where its own disk had come, and when that last changed.
+    durable: (Index, Time),
     /// The last forward taken in from each boot: an older one is a copy.
     pub(super) forwards: BTreeMap<(NodeId, BootId), u64>,
     /// The last round of confirmation, and the reads that wait for it.
@@ -46,6 +49,15 @@ pub(super) struct Leader {
 impl Leader {
     pub(super) fn deadline(&self) -> Time {
         self.heartbeat_deadline.min(self.quorum_deadline)
+    }
+
+    /// Counts bytes that were appended up to `last`; small neighbours share a piece.
+    pub(super) fn append_to_backlog(&mut self, last: Index, bytes: usize) {
+        self.backlog_bytes += bytes;
+        match self.backlog.back_mut() {
+            Some(piece) if piece.1 + bytes <= BACKLOG_PIECE_BYTES => *piece = (last, piece.1 + bytes),
+            _ => self.backlog.push_back((last, bytes)),
+        }
     }
 }
 
@@ -203,8 +215,9 @@ impl Raft {
 
     /// Answers whether a vote would be given. It changes nothing here, not even a timer: a node that asks for
     /// ever must not keep others from running.
-    pub(super) fn pre_vote_requested(&mut self, from: NodeId, round: Term, last: EntryId) {
+    pub(super) fn pre_vote_requested(&mut self, from: NodeId, store: StoreId, round: Term, last: EntryId) {
         let granted = round > self.hard.term
+            && self.is_known_store(from, store)
             && round < TERM_MAX
             && self.hard.standing == Standing::Voter
             && !self.ignores_votes()
@@ -226,9 +239,10 @@ impl Raft {
         }
     }
 
-    pub(super) fn vote_requested(&mut self, from: NodeId, last: EntryId) {
+    pub(super) fn vote_requested(&mut self, from: NodeId, store: StoreId, last: EntryId) {
         let free = self.hard.vote.is_none_or(|vote| vote == from);
         let granted = free
+            && self.is_known_store(from, store)
             && self.leader.is_none()
             && self.hard.standing == Standing::Voter
             && last >= self.log.last_id();
@@ -240,6 +254,12 @@ impl Raft {
             self.reset_election_deadline();
         }
         self.promise_term(from, Payload::VoteReply { granted });
+    }
+
+    /// Whether the candidate speaks from the store it is known by, if it is known at all: one that was wiped
+    /// must not win with what it has forgotten.
+    fn is_known_store(&self, candidate: NodeId, store: StoreId) -> bool {
+        self.hard.stores.get(&candidate).is_none_or(|known| *known == store)
     }
 
     pub(super) fn vote_answered(&mut self, from: NodeId, granted: bool) {
@@ -267,10 +287,11 @@ impl Raft {
         self.set_role(Role::Leader(Box::new(Leader {
             first: last + 1,
             peers,
-            heartbeat_deadline: self.now,
+            heartbeat_deadline: self.now + self.config.heartbeat_interval,
             quorum_deadline: self.now + self.config.election_timeout_max,
-            uncommitted: Vec::new(),
-            uncommitted_bytes: 0,
+            backlog: VecDeque::new(),
+            backlog_bytes: 0,
+            durable: (self.log.stable(), self.now),
             forwards: BTreeMap::new(),
             round: 0,
             reading: None,
@@ -279,21 +300,29 @@ impl Raft {
         self.set_leader(Some(self.config.node));
         let id = EntryId::new(self.hard.term, last + 1);
         self.append_entry(Entry { id, payload: EntryPayload::Blank });
+        self.broadcast_heartbeat();
     }
 
-    /// Steps down if a quorum has not been heard from since the last check.
+    /// Steps down if a quorum has not been heard from since the last check, or if its own disk has hung: a
+    /// leader that can't write still heartbeats, and would keep everyone from electing one that can.
     fn check_quorum(&mut self) {
-        let (now, window, quorum) =
-            (self.now, self.config.election_timeout_max, self.membership().quorum());
+        let (now, window, quorum) = (self.now, self.config.election_timeout_max, self.membership().quorum());
         let enabled = self.config.check_quorum;
+        let (stable, last, stall_max) = (self.log.stable(), self.log.last(), self.config.disk_stall_max);
         let Some(leader) = self.leader_state() else { return };
         leader.quorum_deadline = now + window;
+        if stable == last || stable != leader.durable.0 {
+            leader.durable = (stable, now);
+        }
+        let stalled = now.since(leader.durable.1) >= stall_max;
         let heard = |peer: &Progress| peer.counts && peer.heard.is_some_and(|at| now.since(at) <= window);
         let alive = leader.peers.values().filter(|peer| heard(peer)).count() + 1;
-        if enabled && alive < quorum {
+        if enabled && (alive < quorum || stalled) {
             self.step_down();
             self.set_leader(None);
         }
     }
 }
 
+/// How finely a leader's backlog is counted.
+const BACKLOG_PIECE_BYTES: usize = 16 << 10;

@@ -30,6 +30,14 @@ pub enum Event {
         /// The last entry it covers.
         last: EntryId,
     },
+    /// A follower refused a snapshot: it is larger than its
+    /// [`snapshot_bytes_max`](crate::Config::snapshot_bytes_max). It is offered again from time to time.
+    SnapshotRefused {
+        /// Which follower.
+        node: NodeId,
+        /// The last entry that the snapshot covers.
+        last: EntryId,
+    },
     /// The log before this index was given up for a snapshot.
     Compacted {
         /// The first index that is left.
@@ -45,7 +53,7 @@ pub enum Event {
         /// The store it has now.
         now: StoreId,
     },
-    /// A message was ignored because no correct peer would send it.
+    /// A message was ignored because no correct peer, on the disk it is known by, would send it.
     Refused {
         /// Who sent it.
         from: NodeId,

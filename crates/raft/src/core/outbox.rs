@@ -77,10 +77,10 @@ impl Outbox {
         self.staged.discard_before = Some(discard_before);
     }
 
-    pub(super) fn restart(&mut self, snapshot: Snapshot, after: EntryId) {
+    pub(super) fn restart(&mut self, snapshot: Option<Snapshot>, after: EntryId) {
         self.seal_before_reshaping();
         self.truncation += 1;
-        self.staged.snapshot = Some(snapshot);
+        self.staged.snapshot = snapshot;
         self.staged.restart_after = Some(after);
     }
 
@@ -88,7 +88,8 @@ impl Outbox {
     /// entries were staged needs a write of its own.
     fn seal_before_reshaping(&mut self) {
         let staged = &self.staged;
-        let reshaped = staged.snapshot.is_some() || staged.truncate_from.is_some();
+        let reshaped =
+            staged.snapshot.is_some() || staged.restart_after.is_some() || staged.truncate_from.is_some();
         if reshaped || !staged.entries.is_empty() {
             self.seal();
         }
@@ -139,11 +140,14 @@ impl Outbox {
         }
         // The queue is in order of sequence, so a promise behind a later one waits for that too.
         let sequence = self.promised.back().map_or(sequence, |(last, _)| sequence.max(*last));
-        if let Some((last, promised)) = self.promised.back_mut() {
-            if *last == sequence && supersedes(&output, promised) {
-                *promised = output;
-                return;
-            }
+        // What a later answer makes needless is dropped, so that a disk that hangs gathers only so many.
+        let recent = self.promised.len().saturating_sub(PROMISES_COMPARED)..;
+        let needless = self
+            .promised
+            .range(recent)
+            .rposition(|(earlier, promised)| *earlier == sequence && supersedes(&output, promised));
+        if let Some(at) = needless {
+            self.promised.remove(at + self.promised.len().saturating_sub(PROMISES_COMPARED));
         }
         self.promised.push_back((sequence, output));
     }
@@ -156,9 +160,10 @@ impl Outbox {
         self.persisted = self.persisted.max(id.sequence);
         while self.promised.front().is_some_and(|(sequence, _)| *sequence <= self.persisted) {
             let Some((_, output)) = self.promised.pop_front() else { break };
-            let stale = self.promised.front().is_some_and(|(sequence, next)| {
-                *sequence <= self.persisted && supersedes(next, &output)
-            });
+            let stale = self
+                .promised
+                .front()
+                .is_some_and(|(sequence, next)| *sequence <= self.persisted && supersedes(next, &output));
             if !stale {
                 self.ready.push_back(output);
             }
@@ -171,16 +176,27 @@ impl Outbox {
     }
 }
 
-/// A later acknowledgement to the same leader says all that an earlier one does.
+/// Whether a later message to the same node, in the same term, says all that an earlier one does.
 fn supersedes(later: &Output, earlier: &Output) -> bool {
     let (Output::Send { to: a, message: later }, Output::Send { to: b, message: earlier }) = (later, earlier)
     else {
         return false;
     };
-    let (Payload::AppendAccepted { matched: more }, Payload::AppendAccepted { matched: less }) =
-        (&later.payload, &earlier.payload)
-    else {
-        return false;
+    let covers = match (&later.payload, &earlier.payload) {
+        (Payload::AppendAccepted { matched: more }, Payload::AppendAccepted { matched: less }) => {
+            more >= less
+        }
+        (Payload::HeartbeatReply { round: more, .. }, Payload::HeartbeatReply { round: less, .. }) => {
+            more >= less
+        }
+        (Payload::PreVoteReply { round: more, .. }, Payload::PreVoteReply { round: less, .. }) => {
+            more >= less
+        }
+        (Payload::AppendRejected { .. }, Payload::AppendRejected { .. }) => true,
+        _ => false,
     };
-    a == b && later.term == earlier.term && more >= less
+    covers && a == b && later.term == earlier.term
 }
+
+/// How many of the latest promises a new one is compared with.
+const PROMISES_COMPARED: usize = 64;

@@ -33,8 +33,8 @@ pub(super) struct Progress {
 /// How a peer is sent to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Pace {
-    /// One append at a time, until one is accepted. `sent`: it is on its way.
-    Probe { sent: bool },
+    /// One append at a time, until one is accepted. `sent`: when the one that is on its way left.
+    Probe { sent: Option<Time> },
     /// Appends are pipelined, each sent without waiting for the one before.
     Replicate,
     /// The entries it needs are gone: it gets a snapshot, piece by piece.
@@ -46,6 +46,8 @@ pub(super) enum Pace {
 pub(super) struct Transfer {
     /// What it covers; unknown until the first piece has been read.
     pub(super) last: Option<EntryId>,
+    /// Its size in bytes, once known.
+    pub(super) total: u64,
     /// The piece that is being read or is on its way.
     pub(super) offset: u64,
     /// When that was asked for.
@@ -57,7 +59,7 @@ impl Progress {
         Self {
             matched: 0,
             next: last + 1,
-            pace: Pace::Probe { sent: false },
+            pace: Pace::Probe { sent: None },
             inflight: VecDeque::new(),
             inflight_bytes: 0,
             commit_told: 0,
@@ -71,7 +73,7 @@ impl Progress {
 
     /// Back to one append at a time, after what is known to match.
     pub(super) fn probe(&mut self, next: Index) {
-        self.pace = Pace::Probe { sent: false };
+        self.pace = Pace::Probe { sent: None };
         self.next = next.max(self.matched + 1);
         self.clear_inflight();
     }

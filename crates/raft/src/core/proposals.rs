@@ -24,6 +24,7 @@ pub(super) struct Proposals {
     forwarded: BTreeMap<u64, Forwarded>,
     /// In the log, by where.
     appended: BTreeMap<(Index, Term), Ticket>,
+    waiting_bytes: usize,
     count: usize,
     sequence: u64,
     /// When to look for proposals that have waited too long.
@@ -45,7 +46,8 @@ struct Waiting {
 #[derive(Clone, Debug)]
 struct Forwarded {
     term: Term,
-    tickets: Vec<Ticket>,
+    /// In the order of the commands; `None` where one has timed out meanwhile.
+    tickets: Vec<Option<Ticket>>,
 }
 
 impl Proposals {
@@ -54,6 +56,7 @@ impl Proposals {
             waiting: VecDeque::new(),
             forwarded: BTreeMap::new(),
             appended: BTreeMap::new(),
+            waiting_bytes: 0,
             count: 0,
             sequence: 0,
             sweep: None,
@@ -76,6 +79,12 @@ impl Raft {
             let error = ProposeError::Overloaded("proposals_max");
             return self.outbox.push(Output::ProposalFailed { id, error });
         }
+        let waiting_bytes = self.proposals.waiting_bytes + command.len();
+        if waiting_bytes > self.config.uncommitted_bytes_max && self.proposals.waiting_bytes > 0 {
+            let error = ProposeError::Overloaded("uncommitted_bytes_max");
+            return self.outbox.push(Output::ProposalFailed { id, error });
+        }
+        self.proposals.waiting_bytes = waiting_bytes;
         let deadline = self.now + self.config.proposal_timeout;
         self.proposals.count += 1;
         self.proposals.waiting.push_back(Waiting { ticket: Ticket { id, deadline }, command });
@@ -97,7 +106,7 @@ impl Raft {
     }
 
     fn append_waiting(&mut self) {
-        while let Some(Waiting { ticket, command }) = self.proposals.waiting.pop_front() {
+        while let Some(Waiting { ticket, command }) = self.next_waiting() {
             match self.append_command(command) {
                 Some(id) => {
                     self.proposals.appended.insert((id.index, id.term), ticket);
@@ -115,13 +124,18 @@ impl Raft {
         let cost = entry.cost();
         let leader = self.leader_state()?;
         // A single command always fits, or one that is larger than the limit never would.
-        if leader.uncommitted_bytes > 0 && leader.uncommitted_bytes + cost > max {
+        if leader.backlog_bytes > 0 && leader.backlog_bytes + cost > max {
             return None;
         }
-        leader.uncommitted_bytes += cost;
-        leader.uncommitted.push((id.index, cost));
+        leader.append_to_backlog(id.index, cost);
         self.append_entry(entry);
         Some(id)
+    }
+
+    fn next_waiting(&mut self) -> Option<Waiting> {
+        let next = self.proposals.waiting.pop_front()?;
+        self.proposals.waiting_bytes -= next.command.len();
+        Some(next)
     }
 
     fn forward_waiting(&mut self, leader: NodeId) {
@@ -134,9 +148,9 @@ impl Raft {
                 if bytes > self.config.append_bytes_max && !commands.is_empty() {
                     break;
                 }
-                let Some(Waiting { ticket, command }) = self.proposals.waiting.pop_front() else { break };
+                let Some(Waiting { ticket, command }) = self.next_waiting() else { break };
                 commands.push(command);
-                tickets.push(ticket);
+                tickets.push(Some(ticket));
             }
             self.proposals.sequence += 1;
             let sequence = self.proposals.sequence;
@@ -172,12 +186,11 @@ impl Raft {
         }
         *last = sequence;
         let bytes: usize = commands.iter().map(|command| command.len() + ENTRY_OVERHEAD_BYTES).sum();
-        let full = leader.uncommitted_bytes > 0 && leader.uncommitted_bytes + bytes > uncommitted_max;
+        let full = leader.backlog_bytes > 0 && leader.backlog_bytes + bytes > uncommitted_max;
         if full || too_large || commands.is_empty() {
             return self.send(from, Payload::Forwarded { boot, sequence, first: None });
         }
-        leader.uncommitted_bytes += bytes;
-        leader.uncommitted.push((last_index + commands.len() as u64, bytes));
+        leader.append_to_backlog(last_index + commands.len() as u64, bytes);
         for command in commands {
             let id = EntryId::new(self.hard.term, self.log.last() + 1);
             self.append_entry(Entry { id, payload: EntryPayload::Command(command) });
@@ -186,21 +199,30 @@ impl Raft {
     }
 
     /// The leader says where it appended what was forwarded.
-    pub(super) fn forwarded(&mut self, boot: BootId, sequence: u64, first: Option<Index>) {
+    pub(super) fn forwarded(&mut self, from: NodeId, boot: BootId, sequence: u64, first: Option<Index>) {
         if boot != self.boot {
             return;
         }
+        if first.is_some_and(|first| first == 0 || first >= Index::MAX / 2) {
+            return self.refuse(from, "an index that no entry can have");
+        }
         let Some(forwarded) = self.proposals.forwarded.remove(&sequence) else { return };
         let Some(first) = first else {
-            return self.fail_all(forwarded.tickets, ProposeError::Overloaded("the leader"));
+            return self
+                .fail_all(forwarded.tickets.into_iter().flatten(), ProposeError::Overloaded("the leader"));
         };
         for (offset, ticket) in forwarded.tickets.into_iter().enumerate() {
-            let index = first.saturating_add(offset as u64);
+            let Some(ticket) = ticket else { continue };
+            let index = first + offset as u64;
             if index <= self.applying.dispatched {
                 // It was applied before anyone here knew whose it was, so its result is gone.
                 self.fail(ticket.id, ProposeError::Overtaken);
             } else {
-                self.proposals.appended.insert((index, forwarded.term), ticket);
+                let displaced = self.proposals.appended.insert((index, forwarded.term), ticket);
+                if let Some(displaced) = displaced {
+                    self.refuse(from, "two commands at one place in the log");
+                    self.fail(displaced.id, ProposeError::LeaderLost);
+                }
             }
         }
     }
@@ -209,7 +231,7 @@ impl Raft {
     pub(super) fn forwards_lost(&mut self) {
         let lost = std::mem::take(&mut self.proposals.forwarded);
         for forwarded in lost.into_values() {
-            self.fail_all(forwarded.tickets, ProposeError::LeaderLost);
+            self.fail_all(forwarded.tickets.into_iter().flatten(), ProposeError::LeaderLost);
         }
     }
 
@@ -236,7 +258,7 @@ impl Raft {
     pub(super) fn proposals_overtaken(&mut self, through: Index) {
         let rest = self.proposals.appended.split_off(&(through + 1, 0));
         let overtaken = std::mem::replace(&mut self.proposals.appended, rest);
-        self.fail_all(overtaken.into_values().collect(), ProposeError::Overtaken);
+        self.fail_all(overtaken.into_values(), ProposeError::Overtaken);
     }
 
     /// Fails what has waited too long.
@@ -247,18 +269,16 @@ impl Raft {
         }
         let late = |ticket: &Ticket| ticket.deadline <= now;
         while self.proposals.waiting.front().is_some_and(|waiting| late(&waiting.ticket)) {
-            if let Some(waiting) = self.proposals.waiting.pop_front() {
+            if let Some(waiting) = self.next_waiting() {
                 self.fail(waiting.ticket.id, ProposeError::NoLeader);
             }
         }
         let mut timed_out = Vec::new();
         self.proposals.forwarded.retain(|_, forwarded| {
-            // The tickets of one forward were made in order, so the last is the latest.
-            let keep = forwarded.tickets.last().is_some_and(|last| !late(last));
-            if !keep {
-                timed_out.append(&mut forwarded.tickets);
+            for ticket in &mut forwarded.tickets {
+                timed_out.extend(ticket.take_if(|ticket| late(ticket)));
             }
-            keep
+            forwarded.tickets.iter().any(Option::is_some)
         });
         self.proposals.appended.retain(|_, ticket| {
             if late(ticket) {
@@ -271,7 +291,7 @@ impl Raft {
         self.proposals.sweep = (self.proposals.count > 0).then_some(next);
     }
 
-    fn fail_all(&mut self, tickets: Vec<Ticket>, error: ProposeError) {
+    fn fail_all(&mut self, tickets: impl IntoIterator<Item = Ticket>, error: ProposeError) {
         for ticket in tickets {
             self.fail(ticket.id, error.clone());
         }

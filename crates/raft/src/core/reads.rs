@@ -65,6 +65,14 @@ impl Reads {
         self.asked_at = None;
     }
 
+    /// The queue is in order of index: rounds are confirmed one after another, at commits that only grow.
+    fn confirm(&mut self, index: Index, reads: Vec<Ticket>) {
+        let latest = self.confirmed.back().map_or(0, |(latest, _)| *latest);
+        if !reads.is_empty() {
+            self.confirmed.push_back((index.max(latest), reads));
+        }
+    }
+
     pub(super) fn deadline(&self) -> Option<Time> {
         self.sweep
     }
@@ -141,14 +149,13 @@ impl Raft {
     pub(super) fn advance_reads(&mut self) {
         let quorum = self.membership().quorum();
         let Some(leader) = self.leader_state() else { return };
-        let confirmed = leader.peers.values().filter(|peer| peer.counts && peer.round >= leader.round).count();
+        let confirmed =
+            leader.peers.values().filter(|peer| peer.counts && peer.round >= leader.round).count();
         if confirmed + 1 < quorum {
             return;
         }
         let Some(Round { index, own, asked }) = leader.reading.take() else { return };
-        if !own.is_empty() {
-            self.reads.confirmed.push_back((index, own));
-        }
+        self.reads.confirm(index, own);
         for (node, boot, sequence) in asked {
             self.send(node, Payload::ReadIndexReply { boot, sequence, index: Some(index) });
         }
@@ -162,25 +169,20 @@ impl Raft {
     }
 
     pub(super) fn read_index_received(&mut self, boot: BootId, sequence: u64, index: Option<Index>) {
-        let is_current = boot == self.boot && sequence == self.reads.sequence && self.reads.asked_at.is_some();
+        let is_current =
+            boot == self.boot && sequence == self.reads.sequence && self.reads.asked_at.is_some();
         if let (true, Some(index)) = (is_current, index) {
             self.reads.asked_at = None;
             let asked = std::mem::take(&mut self.reads.asked);
-            if !asked.is_empty() {
-                self.reads.confirmed.push_back((index, asked));
-            }
+            self.reads.confirm(index, asked);
         }
     }
 
     /// Lets the reads go whose index has been handed to the state machine.
     pub(super) fn flush_ready_reads(&mut self) {
-        let mut at = 0;
-        while at < self.reads.confirmed.len() {
-            if self.reads.confirmed[at].0 > self.applying.dispatched || !self.is_restored() {
-                at += 1;
-                continue;
-            }
-            let Some((_, tickets)) = self.reads.confirmed.remove(at) else { break };
+        let dispatched = if self.is_restored() { self.applying.dispatched } else { 0 };
+        while self.reads.confirmed.front().is_some_and(|(index, _)| *index <= dispatched) {
+            let Some((_, tickets)) = self.reads.confirmed.pop_front() else { break };
             for ticket in tickets {
                 self.reads.count -= 1;
                 self.outbox.push(Output::ReadReady { id: ticket.id });
@@ -195,7 +197,7 @@ impl Raft {
             return;
         }
         if let (Some(leader), Some(asked_at)) = (self.leader, self.reads.asked_at) {
-            if now.since(asked_at) >= self.config.heartbeat_interval * 2 {
+            if now.since(asked_at) >= self.config.heartbeat_interval.saturating_mul(2) {
                 self.ask_for_index(leader);
             }
         }

@@ -22,6 +22,12 @@ impl Raft {
         if !is_contiguous(previous, &entries) || entries.last().is_some_and(|e| e.id.term > self.hard.term) {
             return self.refuse(from, "an append whose entries do not follow each other");
         }
+        if entries
+            .iter()
+            .any(|entry| matches!(&entry.payload, EntryPayload::Membership(m) if m.voters.is_empty()))
+        {
+            return self.refuse(from, "a membership without voters");
+        }
         let matched = previous.index.saturating_add(entries.len() as u64);
         if previous.index < self.commit {
             // What is committed matches the leader's log by definition: only the rest needs a look.
@@ -50,7 +56,7 @@ impl Raft {
             }
             self.append_entry(entry);
         }
-        self.commit_received(from, commit.min(matched));
+        self.commit_upto(commit.min(matched));
         self.promise(from, Payload::AppendAccepted { matched });
     }
 
@@ -90,7 +96,7 @@ impl Raft {
             Payload::AppendAccepted { matched } => self.append_accepted(from, matched),
             Payload::AppendRejected { previous, hint } => self.append_rejected(from, previous, hint),
             Payload::HeartbeatReply { round, last } => self.heartbeat_answered(from, round, last),
-            Payload::SnapshotReply { last, next } => self.snapshot_answered(from, last, next),
+            Payload::SnapshotReply { last, progress } => self.snapshot_answered(from, last, progress),
             _ => {}
         }
     }
@@ -99,12 +105,14 @@ impl Raft {
         if matched > self.log.last() {
             return self.refuse(from, "an acknowledgement of entries that were never sent");
         }
+        let before = self.log.before().index;
         let Some(peer) = self.peer(from) else { return };
         peer.acknowledged(matched);
+        // A peer that has what comes before the first entry needs no snapshot any more.
         let covered = match &peer.pace {
             Pace::Probe { .. } => true,
             Pace::Replicate => false,
-            Pace::Snapshot(transfer) => transfer.last.is_some_and(|last| peer.matched >= last.index),
+            Pace::Snapshot(_) => peer.matched >= before,
         };
         if covered {
             peer.replicate();
@@ -127,15 +135,20 @@ impl Raft {
 
     fn heartbeat_answered(&mut self, from: NodeId, round: u64, last: Index) {
         let (now, patience) = (self.now, self.retransmit_after());
+        if self.leader_state().is_some_and(|leader| round > leader.round) {
+            return self.refuse(from, "a confirmation of a round that was never asked for");
+        }
         let Some(peer) = self.peer(from) else { return };
         peer.round = peer.round.max(round);
         let overdue = |since: Time| now.since(since) >= patience;
         match &mut peer.pace {
             // The peer lives, and the probe or its answer is gone: ask again.
-            Pace::Probe { sent } => *sent = false,
+            Pace::Probe { sent } => *sent = sent.filter(|since| !overdue(*since)),
             Pace::Replicate => {
                 let lost = peer.oldest_inflight_beyond(last).is_some_and(overdue);
-                let answer_lost = peer.oldest_inflight().is_some_and(|since| now.since(since) >= patience * 4);
+                let answer_lost = peer
+                    .oldest_inflight()
+                    .is_some_and(|since| now.since(since) >= patience.saturating_mul(4));
                 if lost || answer_lost {
                     peer.probe(peer.matched + 1);
                 }
@@ -171,7 +184,8 @@ impl Raft {
                 (*node, peer.commit_told)
             })
             .collect();
-        for (node, commit) in told {
+        for (node, index) in told {
+            let commit = self.entry_id(index).unwrap_or(EntryId::ZERO);
             self.send(node, Payload::Heartbeat { commit, round });
         }
     }
@@ -194,14 +208,14 @@ impl Raft {
         let (now, last, before) = (self.now, self.log.last(), self.log.before());
         let Some(peer) = self.peer(to) else { return false };
         let is_probe = match &peer.pace {
-            Pace::Probe { sent: true } | Pace::Snapshot(_) => return false,
-            Pace::Probe { sent: false } => true,
+            Pace::Probe { sent: Some(_) } | Pace::Snapshot(_) => return false,
+            Pace::Probe { sent: None } => true,
             Pace::Replicate if !peer.has_room(messages_max, bytes_max) || peer.next > last => return false,
             Pace::Replicate => false,
         };
         let next = peer.next;
         if next <= before.index {
-            peer.pace = Pace::Snapshot(Transfer { last: None, offset: 0, since: now });
+            peer.pace = Pace::Snapshot(Transfer { last: None, total: 0, offset: 0, since: now });
             self.load_snapshot(to);
             return false;
         }
@@ -232,7 +246,7 @@ impl Raft {
         let Some(peer) = self.peer(to) else { return };
         peer.commit_told = commit.min(next - 1 + entries.len() as u64).max(peer.commit_told);
         if let Pace::Probe { sent } = &mut peer.pace {
-            *sent = true;
+            *sent = Some(now);
         } else if let Some(last) = entries.last() {
             peer.sent(last.id.index, entries.iter().map(Entry::cost).sum(), now);
         }
@@ -246,7 +260,9 @@ impl Raft {
         let index = commit.min(peer.matched);
         if index > peer.commit_told && peer.pace == Pace::Replicate {
             peer.commit_told = index;
-            self.send(to, Payload::Commit { index });
+            if let Some(id) = self.entry_id(index) {
+                self.send(to, Payload::Commit { id });
+            }
         }
     }
 
@@ -258,7 +274,7 @@ impl Raft {
                 let Some(peer) = self.peer(to) else { return };
                 peer.loading = false;
                 let wanted = peer.next == request.from
-                    && matches!(peer.pace, Pace::Replicate | Pace::Probe { sent: false });
+                    && matches!(peer.pace, Pace::Replicate | Pace::Probe { sent: None });
                 if is_current && wanted && !entries.is_empty() {
                     self.send_entries(to, request.from, entries);
                 }

@@ -1,6 +1,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_blocking;
 
@@ -71,7 +72,9 @@ fn apply<S: StateMachine>(machine: &mut S, batch: Vec<Answerable<S>>) -> Result<
         for (committed, reply) in batch {
             applied = committed.id.index;
             if let EntryPayload::Command(bytes) = committed.payload {
-                let command = S::Command::decode(bytes);
+                // What arrived is a slice of a whole message or read, all of which a state machine that kept
+                // the command would keep.
+                let command = S::Command::decode(Bytes::copy_from_slice(&bytes));
                 let at = |error| StopReason::StateMachine(format!("entry {}: {error}", committed.id));
                 commands.push(command.map_err(at)?);
                 replies.push(reply);

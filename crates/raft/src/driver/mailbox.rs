@@ -108,20 +108,24 @@ impl<S: StateMachine> Mailbox<S> {
         }
     }
 
-    /// Takes everything into `batch`, which must be empty and lends its allocations. Pending if there is
-    /// nothing; the waker is then called at the next push.
-    pub(crate) fn poll_take(&self, cx: &mut Context<'_>, batch: &mut Batch<S>) -> Poll<()> {
+    /// Ready once there is something to take; the waker is called at the next push until then.
+    pub(crate) fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut inner = self.lock();
-        if inner.batch.is_empty() {
-            if !inner.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
-                inner.waker = Some(cx.waker().clone());
-            }
-            return Poll::Pending;
+        if !inner.batch.is_empty() {
+            return Poll::Ready(());
         }
+        if !inner.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            inner.waker = Some(cx.waker().clone());
+        }
+        Poll::Pending
+    }
+
+    /// Takes everything that is there into `batch`, which must be empty and lends its allocations.
+    pub(crate) fn take(&self, batch: &mut Batch<S>) {
+        let mut inner = self.lock();
         inner.waker = None;
         inner.message_bytes = 0;
         std::mem::swap(&mut inner.batch, batch);
-        Poll::Ready(())
     }
 
     /// Takes nothing more, and gives back what was waiting.

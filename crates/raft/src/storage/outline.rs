@@ -1,7 +1,7 @@
 use quorate_core::StoreId;
 
 use super::{HardState, Recovered, SnapshotMeta, TermRun};
-use crate::entry::{Entry, EntryId, EntryPayload, Index, Membership, Term};
+use crate::entry::{Entry, EntryId, EntryPayload, Index, Membership};
 
 /// The shape of a log: where it begins and ends, and where its terms and memberships are. A handful of words
 /// for a log of any length, kept along with the writes.
@@ -39,7 +39,7 @@ impl Outline {
 
     /// The term at an index from the one before the first to the last.
     #[cfg(feature = "wal")]
-    pub(super) fn term(&self, index: Index) -> Option<Term> {
+    pub(super) fn term(&self, index: Index) -> Option<crate::entry::Term> {
         if index < self.before_first.index || index > self.last {
             return None;
         }

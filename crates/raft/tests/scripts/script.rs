@@ -1,6 +1,6 @@
 //! Runs scripts: see the parent.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -15,10 +15,11 @@ use quorate_raft::{
 /// Runs a script and compares.
 pub(crate) fn run(name: &str) {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/scripts").join(format!("{name}.txt"));
-    let expected = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let expected =
+        std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let actual = replay(&expected);
     if std::env::var_os("QUORATE_ACCEPT").is_some() {
-        std::fs::write(&path, actual).unwrap();
+        std::fs::write(&path, actual).expect("a script can be written");
         return;
     }
     for (number, (is, was)) in actual.lines().zip(expected.lines()).enumerate() {
@@ -37,7 +38,14 @@ fn replay(script: &str) -> String {
             text.push_str(line);
             text.push('\n');
             cluster.log.clear();
-            cluster.command(command);
+            match command.strip_prefix("quiet ") {
+                Some(command) => {
+                    cluster.command(command);
+                    cluster.log.clear();
+                    cluster.status();
+                }
+                None => cluster.command(command),
+            }
             text.push_str(if cluster.log.is_empty() { "nothing\n" } else { &cluster.log });
             in_output = true;
         } else if line.is_empty() {
@@ -59,6 +67,10 @@ struct Cluster {
     boots: u64,
     asked: u64,
     options: BTreeMap<String, String>,
+    /// Patterns of links that lose everything.
+    cuts: BTreeSet<String>,
+    /// Heartbeats are not worth a line while time passes.
+    hides_heartbeats: bool,
     log: String,
 }
 
@@ -82,7 +94,11 @@ impl Cluster {
                 self.now = self.now.max(deadline.expect("the node has a deadline"));
                 self.input(node(), Input::Deadline);
             }
-            "wait" => self.wait(Duration::from_millis(rest[0].parse().expect("milliseconds"))),
+            "run" => self.run(Duration::from_millis(rest[0].parse().expect("milliseconds"))),
+            "cut" => {
+                self.cuts.extend(rest.iter().map(|pattern| (*pattern).to_owned()));
+            }
+            "mend" => self.cuts.clear(),
             "deliver" => {
                 for (from, to, message) in self.take(rest.first()) {
                     self.deliver(from, to, message);
@@ -149,34 +165,49 @@ impl Cluster {
         self.drain(id);
     }
 
-    fn wait(&mut self, lasting: Duration) {
+    fn run(&mut self, lasting: Duration) {
         let end = self.now + lasting;
+        self.hides_heartbeats = true;
         loop {
-            let deadlines = self.nodes.iter().filter_map(|(id, node)| Some((node.raft.as_ref()?.deadline()?, *id)));
+            self.settle(&[]);
+            let deadlines =
+                self.nodes.iter().filter_map(|(id, node)| Some((node.raft.as_ref()?.deadline()?, *id)));
             let Some((at, id)) = deadlines.min().filter(|(at, _)| *at <= end) else { break };
             self.now = self.now.max(at);
             self.input(id, Input::Deadline);
         }
         self.now = end;
+        self.hides_heartbeats = false;
     }
 
     /// Takes the messages that a pattern names: `1>2`, `1>`, `>2`, or all.
     fn take(&mut self, pattern: Option<&&str>) -> Vec<(NodeId, NodeId, Message)> {
-        let (from, to) = pattern.map_or(("", ""), |pattern| pattern.split_once('>').expect("from>to"));
-        let named = |name: &str, id: &NodeId| name.is_empty() || name == id.to_string();
-        let (taken, left) =
-            self.mail.drain(..).partition(|(sender, receiver, _)| named(from, sender) && named(to, receiver));
-        self.mail = left;
+        let pattern = pattern.copied().unwrap_or(">");
+        let (taken, left): (Vec<_>, Vec<_>) =
+            self.mail.drain(..).partition(|(from, to, _)| matches_link(pattern, *from, *to));
+        self.mail = left.into();
         taken
     }
 
     fn deliver(&mut self, from: NodeId, to: NodeId, message: Message) {
-        if self.nodes[&to].raft.is_some() {
-            let _ = writeln!(self.log, "n{from} -> n{to}: {}", describe(&message));
+        if self.cuts.iter().any(|pattern| matches_link(pattern, from, to)) {
+            if !self.hides(&message) {
+                let _ = writeln!(self.log, "n{from} -> n{to} lost: {}", describe(&message));
+            }
+        } else if self.nodes[&to].raft.is_some() {
+            if !self.hides(&message) {
+                let _ = writeln!(self.log, "n{from} -> n{to}: {}", describe(&message));
+            }
             self.input(to, Input::Message { from, message });
         } else {
             let _ = writeln!(self.log, "n{from} -> n{to} is down: {}", describe(&message));
         }
+    }
+
+    fn hides(&self, message: &Message) -> bool {
+        let is_heartbeat =
+            matches!(message.payload, Payload::Heartbeat { .. } | Payload::HeartbeatReply { .. });
+        self.hides_heartbeats && is_heartbeat
     }
 
     fn persisted(&mut self, id: NodeId) {
@@ -219,6 +250,7 @@ impl Cluster {
     }
 
     fn output(&mut self, id: NodeId, output: Output) -> Option<Input> {
+        let hides = matches!(&output, Output::Send { message, .. } if self.hides(message));
         let node = self.nodes.get_mut(&id).expect("a node");
         let log = &mut self.log;
         let mut say = |text: String| {
@@ -226,7 +258,9 @@ impl Cluster {
         };
         match output {
             Output::Send { to, message } => {
-                say(format!("sends n{to}: {}", describe(&message)));
+                if !hides {
+                    say(format!("sends n{to}: {}", describe(&message)));
+                }
                 self.mail.push_back((id, to, message));
             }
             Output::Persist(write) => {
@@ -253,7 +287,8 @@ impl Cluster {
                 return batch.last().map(|committed| Input::Applied(committed.id.index));
             }
             Output::Restore(_) => {
-                let snapshot = node.storage.snapshot().expect("a memory is read").expect("a snapshot is there");
+                let snapshot =
+                    node.storage.snapshot().expect("a memory is read").expect("a snapshot is there");
                 node.machine = snapshot.data.to_vec();
                 say(format!("restores {:?} as of {}", text(&snapshot.data), snapshot.meta.last));
                 return Some(Input::Applied(snapshot.meta.last.index));
@@ -294,14 +329,25 @@ impl Cluster {
     }
 }
 
+/// Whether a pattern names the link: `1>2`, `1>`, `>2`, or `>` for all.
+fn matches_link(pattern: &str, from: NodeId, to: NodeId) -> bool {
+    let (sender, receiver) = pattern.split_once('>').expect("from>to");
+    let named = |name: &str, id: NodeId| name.is_empty() || name == id.to_string();
+    named(sender, from) && named(receiver, to)
+}
+
 /// The configuration that a script's options make.
 fn options(id: NodeId, options: &BTreeMap<String, String>) -> Config {
     let mut config = Config::new(id);
+    // Node 1 runs first, then 2, then 3, so that a script can say who leads.
+    config.election_timeout_min = Duration::from_millis(200 + 100 * id.get());
+    config.election_timeout_max = config.election_timeout_min + Duration::from_millis(1);
     for (key, value) in options {
         let number = || value.parse::<u64>().expect("a number");
         match key.as_str() {
             "pre_vote" => config.pre_vote = value == "yes",
             "check_quorum" => config.check_quorum = value == "yes",
+            "read_timeout" => config.read_timeout = Duration::from_millis(number()),
             "append_bytes" => config.append_bytes_max = number() as usize,
             "inflight" => config.inflight_messages_max = number() as usize,
             "tail_bytes" => config.tail_bytes_max = number() as usize,
@@ -318,7 +364,8 @@ fn apply(machine: &mut Vec<u8>, committed: &Committed) -> String {
     if let EntryPayload::Command(command) = &committed.payload {
         machine.extend_from_slice(command);
     }
-    let answers = committed.proposal.map(|id| format!(", which answers proposal #{}", id.0)).unwrap_or_default();
+    let answers =
+        committed.proposal.map(|id| format!(", which answers proposal #{}", id.0)).unwrap_or_default();
     format!("applies {} {}{answers}", committed.id, payload(&committed.payload))
 }
 
@@ -357,8 +404,7 @@ fn describe(message: &Message) -> String {
         Payload::Snapshot { meta, total, offset, data } => {
             format!("Snapshot {} bytes {offset}+{} of {total}", meta.last, data.len())
         }
-        Payload::SnapshotReply { last, next: u64::MAX } => format!("SnapshotReply {last} installed"),
-        Payload::SnapshotReply { last, next } => format!("SnapshotReply {last} next {next}"),
+        Payload::SnapshotReply { last, progress } => format!("SnapshotReply {last} {progress:?}"),
         Payload::Forward { sequence, commands, .. } => {
             let commands: Vec<_> = commands.iter().map(|command| text(command)).collect();
             format!("Forward #{sequence} [{}]", commands.join(", "))
