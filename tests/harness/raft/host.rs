@@ -2,11 +2,10 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
 use quorate_core::{BootId, Core, NodeId, Rng, Time};
 use quorate_raft::{
     Committed, EntryId, EntryPayload, Input, Message, Output, Payload, ProposalId, Raft, ReadId, RoleKind,
-    SnapshotMeta, Status, Storage, StorageError, wire,
+    SnapshotMeta, Status, Storage, StorageError,
 };
 use quorate_sim::{Action, Event, Node, Start, Trace, Violation};
 

@@ -20,8 +20,7 @@ pub(super) fn describe(message: &Message) -> String {
             format!("t{term} Snapshot {} bytes {offset}+{} of {total}", meta.last, data.len())
         }
         Payload::Forward { sequence, commands, .. } => {
-            let names: Vec<_> =
-                commands.iter().filter_map(|c| OperationId::of(c)).map(|id| id.0).collect();
+            let names: Vec<_> = commands.iter().filter_map(|c| OperationId::of(c)).map(|id| id.0).collect();
             format!("t{term} Forward #{sequence} of {names:?}")
         }
         payload => format!("t{term} {payload:?}"),
