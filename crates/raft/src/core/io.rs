@@ -94,7 +94,8 @@ pub enum Output {
     /// Apply committed entries, in order, then tell with [`Input::Applied`].
     Apply(Vec<Committed>),
     /// Replace the state machine's state with the newest snapshot in the storage, which covers at least
-    /// `meta.last`, then tell with [`Input::Applied`].
+    /// `meta.last`, then tell with [`Input::Applied`]. The snapshot is read in order with the writes: as of
+    /// those that came before.
     Restore(SnapshotMeta),
     /// Take a snapshot of the state machine as it is after the applies so far, then tell with
     /// [`Input::SnapshotTaken`].

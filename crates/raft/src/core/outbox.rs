@@ -171,6 +171,11 @@ impl Outbox {
         true
     }
 
+    /// Takes back restores that are still held: a newer snapshot has replaced what they would read.
+    pub(super) fn withdraw_restores(&mut self) {
+        self.promised.retain(|(_, output)| !matches!(output, Output::Restore(_)));
+    }
+
     pub(super) fn pop(&mut self) -> Option<Output> {
         self.ready.pop_front()
     }

@@ -214,6 +214,7 @@ impl Raft {
         self.commit = last.index;
         self.applying.restore(last);
         self.proposals_overtaken(last.index);
+        self.outbox.withdraw_restores();
         self.outbox.promise(Output::Restore(meta));
         self.event(Event::SnapshotInstalled { last });
     }
