@@ -148,6 +148,7 @@ impl Raft {
             leader: self.leader,
             commit: self.commit,
             applied: self.applying.applied,
+            durable: self.log.stable(),
             first: self.log.first(),
             last: self.log.last_id(),
             snapshot: self.applying.snapshot,

@@ -19,6 +19,8 @@ pub struct Status {
     pub commit: Index,
     /// The last index that its state machine has applied.
     pub applied: Index,
+    /// The last index up to which its own log is durable.
+    pub durable: Index,
     /// The index of the first entry in its log.
     pub first: Index,
     /// The last entry in its log.

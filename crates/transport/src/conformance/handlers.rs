@@ -108,7 +108,7 @@ impl Handler for Answerer {
 }
 
 /// The text of a refused call; not only ASCII.
-pub(super) const REJECTION: &str = "kein Anschluß unter dieser Nummer";
+pub(super) const REJECTION: &str = "kein Anschluß: ∅";
 
 struct TellOnDrop(mpsc::UnboundedSender<()>);
 
