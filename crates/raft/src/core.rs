@@ -228,7 +228,7 @@ impl Raft {
             Some(known) => *known == store,
             None => {
                 self.hard.stores.insert(from, store);
-                self.outbox.hard_state(&self.hard);
+                self.outbox.note_in_hard_state(&self.hard);
                 true
             }
         }

@@ -137,7 +137,7 @@ impl Raft {
         if self.hard.term >= TERM_MAX {
             return;
         }
-        self.adopt_term(self.hard.term + 1);
+        self.enter_term(self.hard.term + 1);
         self.hard.vote = Some(self.config.node);
         self.outbox.hard_state(&self.hard);
         self.set_role(Role::Candidate { granted: BTreeSet::new() });
@@ -152,14 +152,19 @@ impl Raft {
 
     /// Takes up a newer term, as a follower of nobody.
     pub(super) fn adopt_term(&mut self, term: Term) {
+        self.enter_term(term);
+        self.outbox.hard_state(&self.hard);
+        self.step_down();
+    }
+
+    /// Forgets what belonged to an older term.
+    fn enter_term(&mut self, term: Term) {
         assert!(term > self.hard.term, "terms only grow");
         self.hard.term = term;
         self.hard.vote = None;
-        self.outbox.hard_state(&self.hard);
         self.own_vote = None;
         self.set_leader(None);
         self.leader_heard = None;
-        self.step_down();
         self.forwards_lost();
     }
 

@@ -54,10 +54,16 @@ impl Outbox {
         self.sealed + u64::from(self.is_staged)
     }
 
+    /// Writes term and vote, which messages then wait for.
     pub(super) fn hard_state(&mut self, hard_state: &HardState) {
+        self.note_in_hard_state(hard_state);
+        self.hard_state = self.sequence();
+    }
+
+    /// Writes something beside term and vote that no message waits for.
+    pub(super) fn note_in_hard_state(&mut self, hard_state: &HardState) {
         self.is_staged = true;
         self.staged.hard_state = Some(hard_state.clone());
-        self.hard_state = self.sequence();
     }
 
     pub(super) fn append(&mut self, entry: Entry) {
