@@ -8,7 +8,9 @@ use crate::{Disk, Error, Log, StreamId};
 #[derive(Debug, Default)]
 pub(crate) struct Cleaner {
     segment: u32,
+    /// Records before this place, and states and bounds of streams before this one, have been moved.
     offset: u32,
+    stream: StreamId,
     /// Why records could not be moved; nothing is, from then on.
     blocked: Option<(String, u64)>,
 }
@@ -24,12 +26,18 @@ impl Cleaner {
             None => Ok(()),
         }
     }
+
+    fn turn_to(&mut self, segment: u32) {
+        if self.segment != segment {
+            *self = Self { segment, offset: SEGMENT_HEADER, stream: StreamId::default(), blocked: None };
+        }
+    }
 }
 
 /// Space returns from the oldest segment on, so that a record which undoes another never goes before it. A
-/// segment without live bytes goes at once. One that holds only states and bounds goes as soon as those are
-/// written again. One with live records goes when more than half of what is on disk is dead: then each lap
-/// over the live records gives back at least as much as it copies, and a laggard stream holds up nobody.
+/// segment without live bytes goes at once. One that holds only states and bounds, and these in less than
+/// half of it, goes as soon as they are written again. Any other goes when more than half of what is on disk
+/// is dead. So what is copied always gives back at least as much, and a laggard stream holds up nobody.
 impl<D: Disk> Log<D> {
     /// Moves up to about `budget` bytes, behind the records that are staged. A group must be staged.
     pub(crate) fn clean(&mut self, mut budget: usize) {
@@ -43,9 +51,10 @@ impl<D: Disk> Log<D> {
                 self.retiring.push_back((segment, group.sequence));
                 continue;
             }
-            if budget == 0 || self.cleaner.blocked.is_some() || (records > 0 && !self.is_crowded()) {
+            if budget == 0 || !self.may_empty(segment) {
                 return;
             }
+            self.cleaner.turn_to(segment);
             let moved = if records == 0 {
                 self.move_slots(segment, budget)
             } else {
@@ -64,8 +73,14 @@ impl<D: Disk> Log<D> {
     }
 
     pub(crate) fn cleaning_is_due(&self) -> bool {
-        self.cleaner.blocked.is_none()
-            && self.oldest().is_some_and(|oldest| self.segment(oldest).live_records == 0 || self.is_crowded())
+        self.oldest().is_some_and(|oldest| self.segment(oldest).live() == 0 || self.may_empty(oldest))
+    }
+
+    /// Whether it pays to copy what is live in a segment.
+    fn may_empty(&self, segment: u32) -> bool {
+        let oldest = self.segment(segment);
+        let few = oldest.live_records == 0 && 2 * oldest.live_slots <= u64::from(oldest.end - SEGMENT_HEADER);
+        self.cleaner.blocked.is_none() && (few || self.is_crowded())
     }
 
     /// The oldest segment that is neither written to nor on its way out.
@@ -83,27 +98,28 @@ impl<D: Disk> Log<D> {
         used.saturating_sub(live) > live.max(2 * u64::from(self.config.segment_bytes))
     }
 
-    /// Writes states and bounds that lie in `segment` again. Answers how many bytes.
+    /// Writes states and bounds that lie in `segment` again, from the stream where it stopped the last time:
+    /// no stream comes to lie in an old segment later. Answers how many bytes.
+    ///
+    /// Looking at a stream counts for [`LOOK`] bytes, so that a million of them are not gone through at once.
     fn move_slots(&mut self, segment: u32, budget: usize) -> Result<usize, Error> {
-        let mut moved = 0;
-        let lies_here = |id: &StreamId, log: &Self| {
-            let known = &log.streams[id];
-            known.bounds.is_some_and(|bounds| bounds.segment == segment)
-                || known.state.as_ref().is_some_and(|(_, place)| place.segment == segment)
-        };
-        let ids: Vec<StreamId> = self.streams.keys().filter(|id| lies_here(id, self)).copied().collect();
-        for id in ids {
-            if moved >= budget {
+        let mut cost = 0;
+        let mut next = Some(self.cleaner.stream);
+        while let Some((id, known)) = next.and_then(|from| self.streams.range(from..).next()) {
+            let id = *id;
+            if cost >= budget {
                 break;
             }
-            let known = &self.streams[&id];
-            let range = known.range();
-            let state = known.state.clone().filter(|(_, place)| place.segment == segment);
-            if known.bounds.is_some_and(|bounds| bounds.segment == segment) {
+            cost += LOOK;
+            next = id.get().checked_add(1).map(StreamId::new);
+            self.cleaner.stream = next.unwrap_or(id);
+            let (range, bounds) = (known.range(), known.bounds);
+            let state = known.state.as_ref().filter(|(_, place)| place.segment == segment).cloned();
+            if bounds.is_some_and(|bounds| bounds.segment == segment) {
                 let next = range.end.to_le_bytes();
                 let place = self.stage_record(Kind::Bounds, id, range.start, &[&next])?;
                 self.set_bounds(id, Bounds { first: range.start, segment: place.segment });
-                moved += SLOT as usize;
+                cost += SLOT as usize;
             }
             if let Some((state, old)) = state {
                 let place = self.stage_record(Kind::State, id, 0, &[&state])?;
@@ -112,19 +128,16 @@ impl<D: Disk> Log<D> {
                 if let Some(known) = self.streams.get_mut(&id) {
                     known.state = Some((state, place));
                 }
-                moved += place.size() as usize;
+                cost += place.size() as usize;
             }
         }
-        Ok(moved)
+        Ok(cost)
     }
 
     /// Copies the live records of `segment`, from where it stopped the last time. Answers how many bytes.
     ///
     /// Reading counts for a sixteenth, so that a segment with a few live records is not read in one go.
     fn move_records(&mut self, segment: u32, budget: usize) -> Result<usize, Error> {
-        if self.cleaner.segment != segment {
-            self.cleaner = Cleaner { segment, offset: SEGMENT_HEADER, blocked: None };
-        }
         let mut cost = 0;
         while cost < budget && self.cleaner.offset < self.segment(segment).end {
             let (group, salt) = {
@@ -174,3 +187,6 @@ impl<D: Disk> Log<D> {
         Ok(())
     }
 }
+
+/// What it counts to look at a stream that may lie in a segment.
+const LOOK: usize = 4;

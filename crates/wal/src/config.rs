@@ -15,7 +15,10 @@ pub struct Config {
 
     /// Emptied segments that are kept to be written again; 0 to 64. 2 by default.
     ///
-    /// Each holds `segment_bytes` of disk. With none, every segment end pays for writing a new one's zeros.
+    /// Each holds `segment_bytes` of disk, and saves writing a new segment's zeros. With none, that is done for
+    /// every segment: on a [`Directory`](crate::Directory) ahead of time, on a thread of its own, whatever
+    /// this is; on a [`Disk`](crate::Disk) that does not allow a thread, while the commit at the end of a
+    /// segment waits.
     pub spare_segments: usize,
 
     /// Bytes of a record's payload; 1 to `segment_bytes` less 604. 16 MiB by default.

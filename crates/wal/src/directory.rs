@@ -1,12 +1,13 @@
 use std::fs;
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use rustix::fs::FlockOperation;
 
-use crate::{Disk, File, Open};
+use crate::{Claim, Disk, File, Open};
 
 /// A directory of the file system, held under an exclusive lock while any clone of it lives.
 ///
@@ -22,6 +23,8 @@ struct Inner {
     path: PathBuf,
     directory: fs::File,
     _lock: fs::File,
+    /// Whether a log of this process is open here: the lock can't tell clones apart.
+    claimed: Arc<AtomicBool>,
 }
 
 impl Directory {
@@ -36,7 +39,7 @@ impl Directory {
         let directory = fs::File::open(&path)?;
         let lock = fs::File::options().create(true).truncate(false).write(true).open(path.join(LOCK))?;
         rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
-        Ok(Self { inner: Arc::new(Inner { path, directory, _lock: lock }) })
+        Ok(Self { inner: Arc::new(Inner { path, directory, _lock: lock, claimed: Arc::default() }) })
     }
 
     /// The path it was opened by.
@@ -84,6 +87,10 @@ impl Disk for Directory {
         self.inner.directory.sync_all()
     }
 
+    fn claim(&self) -> io::Result<Claim> {
+        Claim::take(&self.inner.claimed)
+    }
+
     fn concurrent(&self) -> bool {
         true
     }
@@ -108,19 +115,39 @@ impl File for fs::File {
 }
 
 /// Creates each missing directory on the way and syncs its parent: a log whose directory vanishes with a
-/// crash has kept no promise.
+/// crash has kept no promise. One that is there may have been made by a process that was killed before it
+/// came to the sync, so its parent is synced, too.
 fn create_durably(path: &Path) -> io::Result<()> {
     if path.is_dir() {
-        return Ok(());
+        return sync_name(path);
     }
-    let parent = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    create_durably(parent)?;
+    let parent = parent(path);
+    if !parent.is_dir() {
+        create_durably(parent)?;
+    }
     match fs::create_dir(path) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
         _ => fs::File::open(parent)?.sync_all(),
+    }
+}
+
+/// Makes the name of a directory durable, as far as its parent may be opened. A mount point's name is not
+/// the parent's to lose.
+fn sync_name(path: &Path) -> io::Result<()> {
+    let parent = match fs::File::open(parent(path)) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Ok(()),
+        parent => parent?,
+    };
+    if parent.metadata()?.dev() != fs::metadata(path)?.dev() {
+        return Ok(());
+    }
+    parent.sync_all()
+}
+
+fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
     }
 }
 

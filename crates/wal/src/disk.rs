@@ -1,5 +1,7 @@
 use std::io;
 
+use crate::Claim;
+
 /// Where a log keeps its files: one flat directory of named files.
 ///
 /// [`Directory`](crate::Directory) is the file system, [`SimulatedDisk`](crate::SimulatedDisk) a seeded one
@@ -12,7 +14,7 @@ use std::io;
 ///    removal survives a crash.
 /// 3. [`rename`](Disk::rename) replaces the target, and after a crash the target is the old file or the new
 ///    one.
-/// 4. A full disk answers with [`io::ErrorKind::StorageFull`].
+/// 4. A full disk answers with [`io::ErrorKind::StorageFull`] or [`io::ErrorKind::QuotaExceeded`].
 pub trait Disk: Clone + Send + 'static {
     /// An open file.
     type File: File;
@@ -35,6 +37,15 @@ pub trait Disk: Clone + Send + 'static {
 
     /// Makes creations, renamings and removals durable.
     fn sync_directory(&self) -> io::Result<()>;
+
+    /// Claims the directory for one log, which holds the claim for as long as it lives. Excludes nobody unless
+    /// overridden; [`Claim::take`] on a flag that all clones share is enough.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::WouldBlock`] while another log holds the claim.
+    fn claim(&self) -> io::Result<Claim> {
+        Ok(Claim::unguarded())
+    }
 
     /// Whether the log may prepare its next segment on a thread of its own. `false` unless overridden, so
     /// that a simulated disk sees one order of operations only.

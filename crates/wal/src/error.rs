@@ -9,7 +9,7 @@ use crate::StreamId;
 #[non_exhaustive]
 pub enum Error {
     /// Another process, or another log of this one, holds the directory. Nothing was touched.
-    #[error("the log directory is in use by another process")]
+    #[error("the log directory is in use by another log")]
     Locked,
 
     /// A field of [`Config`](crate::Config) is out of its range. Nothing was touched.
@@ -33,7 +33,8 @@ pub enum Error {
     },
 
     /// A write or a sync failed. The log has ended: the operating system may have dropped the unsynced
-    /// bytes, so that a second sync would lie. Drop the log and open it again to see what survived.
+    /// bytes, so that a second sync would lie. Drop the log and open it again to see what survived: opening
+    /// writes whatever it finds that may not be durable once more, before it syncs.
     #[error("cannot {action} {file}, and the log has ended: {source}")]
     Write {
         /// What was tried.
@@ -48,12 +49,18 @@ pub enum Error {
     #[error("the log has ended: an earlier write or sync failed")]
     Failed,
 
-    /// The disk has no room for another segment. Nothing staged is lost and nothing of it was acknowledged:
-    /// it stays readable, and a later commit tries again once there is room.
-    #[error("the disk is full: no room for a segment of {bytes} bytes")]
+    /// The disk, or a quota on it, has no room for another segment or a sealed file.
+    ///
+    /// From [`Log::write`](crate::Log::write) and what calls it: nothing staged is lost and nothing of it was
+    /// acknowledged. It stays readable, and a later commit writes it once there is room, so its outcome is
+    /// [`Outcome::Unknown`]: staging the same records again would be a mistake. From a sealed file, and from
+    /// opening: nothing was done.
+    #[error("the disk is full: no room for {bytes} bytes")]
     Full {
         /// The room that was asked for.
         bytes: u64,
+        /// What is known of the call.
+        outcome: Outcome,
     },
 
     /// Bytes that were durable are damaged. Nothing was changed or deleted; restore the file, or have the
@@ -184,7 +191,8 @@ pub enum Error {
     },
 
     /// A sealed file could not be written. The earlier contents stand, unless the failure came behind the
-    /// renaming: then either may be found after a crash. The log itself goes on.
+    /// renaming: then either may be found after a crash. The log itself goes on, unless it was a sync that
+    /// failed: that ends the log and its sealed files, as under [`Error::Write`].
     #[error("cannot {action} sealed file {file}: {source}")]
     Seal {
         /// What was tried.
@@ -200,11 +208,12 @@ pub enum Error {
 
 impl Error {
     /// Whether the call took effect: [`Outcome::Unknown`] after a failed write or sync, since what reached
-    /// the disk shows only when the log is opened again; [`Outcome::NotDone`] for everything else.
+    /// the disk shows only when the log is opened again, and for [`Error::Full`] if a later commit writes
+    /// what is staged; [`Outcome::NotDone`] for everything else.
     pub fn outcome(&self) -> Outcome {
         match self {
             Self::Write { .. } | Self::Failed => Outcome::Unknown,
-            Self::Seal { outcome, .. } => *outcome,
+            Self::Full { outcome, .. } | Self::Seal { outcome, .. } => *outcome,
             _ => Outcome::NotDone,
         }
     }
@@ -220,4 +229,9 @@ impl Error {
     pub(crate) fn damaged(file: impl Into<String>, offset: u64, reason: &'static str) -> Self {
         Self::Damaged { file: file.into(), offset, reason }
     }
+}
+
+/// Whether an operation found no room, on the disk or in a quota: nothing failed then.
+pub(crate) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }

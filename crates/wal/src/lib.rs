@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod claim;
 mod clean;
 mod config;
 #[cfg(unix)]
@@ -12,6 +13,7 @@ mod format;
 mod log;
 mod prepare;
 mod recover;
+mod rewrite;
 mod scan;
 mod sealed;
 mod simulated;
@@ -19,6 +21,7 @@ mod stage;
 mod stream;
 mod write;
 
+pub use claim::Claim;
 pub use config::Config;
 #[cfg(unix)]
 pub use directory::Directory;

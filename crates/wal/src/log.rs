@@ -5,6 +5,7 @@ use std::ops::Range;
 use bytes::Bytes;
 use quorate_core::StoreId;
 
+use crate::claim::Ended;
 use crate::clean::Cleaner;
 #[cfg(unix)]
 use crate::directory::Directory;
@@ -13,7 +14,7 @@ use crate::format::{GROUP_HEADER, Kind, Record};
 use crate::prepare::{Preparer, Spare};
 use crate::stage::Stage;
 use crate::stream::{Place, Stream};
-use crate::{Config, Disk, Error, Sealed, StreamId};
+use crate::{Claim, Config, Disk, Error, Sealed, StreamId};
 
 /// A log of many streams, durable on demand.
 ///
@@ -53,7 +54,9 @@ pub struct Log<#[cfg(unix)] D: Disk = Directory, #[cfg(not(unix))] D: Disk> {
     /// Segments that nothing live is in any more, each with the group that makes it so.
     pub(crate) retiring: VecDeque<(u32, u64)>,
     pub(crate) cleaner: Cleaner,
-    pub(crate) failed: bool,
+    pub(crate) ended: Ended,
+    /// Given back last, when no thread of this log writes any more.
+    pub(crate) _claim: Claim,
 }
 
 /// A segment that is live.
@@ -102,7 +105,8 @@ impl<D: Disk> Log<D> {
     /// cut is durable before this returns.
     ///
     /// # Errors
-    /// [`Error::Config`]; [`Error::Damaged`], [`Error::SegmentLength`], [`Error::SegmentMissing`],
+    /// [`Error::Config`]; [`Error::Locked`] if another log on a clone of the disk is open; [`Error::Damaged`],
+    /// [`Error::SegmentLength`], [`Error::SegmentMissing`],
     /// [`Error::SegmentTwice`], [`Error::Foreign`], [`Error::StoreMissing`] and [`Error::Version`] for a
     /// directory that can't be trusted, and [`Error::Read`]: all of these before anything is changed.
     /// [`Error::Full`], [`Error::Write`] and [`Error::Seal`] if the disk fails later.
@@ -116,6 +120,9 @@ impl<D: Disk> Log<D> {
     }
 
     /// The sealed files beside the log, usable from another thread.
+    ///
+    /// The handle may outlive the log, and holds on to the disk then: a [`Directory`](crate::Directory) stays
+    /// locked for other processes until the last handle has gone.
     pub fn sealed(&self) -> Sealed<D> {
         self.sealed.clone()
     }

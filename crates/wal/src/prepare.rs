@@ -5,6 +5,7 @@ use std::thread::{Builder, JoinHandle};
 
 use quorate_core::StoreId;
 
+use crate::error::is_full;
 use crate::format::SegmentHeader;
 use crate::sealed::TEMPORARY;
 use crate::{Disk, File, Open};
@@ -30,11 +31,13 @@ pub(crate) struct Preparer<D: Disk> {
     next_slot: u32,
     stop: Arc<AtomicBool>,
     running: Option<(u32, Preparing<D::File>)>,
+    /// Why the last file could not be prepared, if that was not for want of room: it ends the log.
+    failure: Option<io::Error>,
 }
 
 impl<D: Disk> Preparer<D> {
     pub(crate) fn new(disk: D, store: StoreId, next_slot: u32) -> Self {
-        Self { disk, store, next_slot, stop: Arc::default(), running: None }
+        Self { disk, store, next_slot, stop: Arc::default(), running: None, failure: None }
     }
 
     /// Prepares a file now.
@@ -44,18 +47,31 @@ impl<D: Disk> Preparer<D> {
     }
 
     /// Starts to prepare a file on another thread, unless one is being prepared.
-    pub(crate) fn start(&mut self, length: u32) -> io::Result<()> {
+    pub(crate) fn start(&mut self, length: u32) {
         if self.running.is_some() {
-            return Ok(());
+            return;
         }
-        let slot = self.slot()?;
+        // Where no name is left, the segment that needs one says so.
+        let Ok(slot) = self.slot() else { return };
         let (disk, store, stop) = (self.disk.clone(), self.store, self.stop.clone());
         let work = move || prepare(&disk, store, slot, length, &stop);
         // A thread that can't be started now is no loss: the file is then prepared when it is needed.
         if let Ok(handle) = Builder::new().name("wal-prepare".to_owned()).spawn(work) {
             self.running = Some((length, handle));
         }
-        Ok(())
+    }
+
+    /// The file that was started, if it is finished.
+    pub(crate) fn reap(&mut self) -> Option<Spare<D::File>> {
+        if !self.running.as_ref()?.1.is_finished() {
+            return None;
+        }
+        self.finish()
+    }
+
+    /// Why a file could not be prepared on another thread: told once.
+    pub(crate) fn failure(&mut self) -> Option<io::Error> {
+        self.failure.take()
     }
 
     /// The length of the file that is being prepared.
@@ -63,10 +79,17 @@ impl<D: Disk> Preparer<D> {
         self.running.as_ref().map(|(length, _)| *length)
     }
 
-    /// The file that was started, waiting for it: it takes as long as writing it does.
-    pub(crate) fn finish(&mut self) -> Option<io::Result<Spare<D::File>>> {
+    /// The file that was started, waiting for it: it takes as long as writing it does. `None` if there is
+    /// none, for want of room or by a [failure](Self::failure).
+    pub(crate) fn finish(&mut self) -> Option<Spare<D::File>> {
         let (_, handle) = self.running.take()?;
-        Some(handle.join().unwrap_or_else(|_| Err(io::Error::other("the preparing thread panicked"))))
+        match handle.join() {
+            Ok(Ok(spare)) => return Some(spare),
+            Ok(Err(error)) if is_full(&error) => {}
+            Ok(Err(error)) => self.failure = Some(error),
+            Err(_) => self.failure = Some(io::Error::other("the preparing thread panicked")),
+        }
+        None
     }
 
     fn slot(&mut self) -> io::Result<u32> {
@@ -79,9 +102,7 @@ impl<D: Disk> Preparer<D> {
 impl<D: Disk> Drop for Preparer<D> {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
-        if let Some(Ok(spare)) = self.finish() {
-            drop(spare);
-        }
+        self.finish();
     }
 }
 

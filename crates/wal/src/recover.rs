@@ -1,18 +1,21 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 
-use quorate_core::StoreId;
+use quorate_core::{Outcome, StoreId};
 
+use crate::claim::Ended;
 use crate::clean::Cleaner;
 use crate::disk::read_full;
+use crate::error::is_full;
 use crate::format::{GROUP_HEADER, HeaderRead, SEGMENT_HEADER, SegmentHeader, salt};
 use crate::log::Segment;
 use crate::prepare::{Preparer, Spare, segment_slot};
-use crate::scan::{End, Walker, Window, proof_of_damage, records};
+use crate::rewrite::write_again;
+use crate::scan::{End, NUMBER_END, Walker, Window, proof_of_damage, records};
 use crate::sealed::{TEMPORARY, seal, unseal};
 use crate::stage::{SLOT, Stage};
 use crate::stream::{Place, Replayed, Stream};
-use crate::{Config, Disk, Error, File, Log, Open, Sealed, StreamId};
+use crate::{Claim, Config, Disk, Error, File, Log, Open, Sealed, StreamId};
 
 /// A segment file as it was found.
 struct Found<F> {
@@ -33,6 +36,13 @@ struct Replay {
 /// Opens a log, or makes one. Nothing on disk is changed before all that is there was read and found good.
 pub(crate) fn open<D: Disk>(disk: D, config: Config) -> Result<Log<D>, Error> {
     config.validate()?;
+    let claim = disk.claim().map_err(|error| match error.kind() {
+        io::ErrorKind::WouldBlock => Error::Locked,
+        _ => Error::read("claim", "the directory", error),
+    })?;
+    // A process that was killed between a renaming and its sync leaves a name which the next loss of power
+    // may take back: no name is trusted before it is durable.
+    disk.sync_directory().map_err(|error| Error::write("sync", "the directory", error))?;
     let list = || disk.list().map_err(|error| Error::read("list", "the directory", error));
     let mut names = list()?;
     let store = match unseal(&disk, STORE, 0)? {
@@ -60,7 +70,8 @@ pub(crate) fn open<D: Disk>(disk: D, config: Config) -> Result<Log<D>, Error> {
     let needed = live.split_off(&first_live);
     let replay = replay(&needed, store)?;
     let retired = live.into_values();
-    start_log(disk, config, store, needed, retired.chain(others).collect(), replay, &names)
+    let surplus = retired.chain(others).collect();
+    start_log(disk, config, store, needed, surplus, replay, &names, claim)
 }
 
 /// Makes a new log: one segment, then the file that names the store, so that a directory with that file has
@@ -71,9 +82,9 @@ fn create<D: Disk>(disk: &D, config: &Config, names: &[String]) -> Result<StoreI
     if empty.contains(&false) || names.iter().any(|name| name.ends_with(".sealed")) {
         return Err(Error::StoreMissing);
     }
-    let failed = |error: io::Error| match error.kind() {
-        io::ErrorKind::StorageFull => Error::Full { bytes: config.segment_length(1, 0).into() },
-        _ => Error::write("prepare", "the first segment", error),
+    let failed = |error: io::Error| match is_full(&error) {
+        true => Error::Full { bytes: config.segment_length(1, 0).into(), outcome: Outcome::NotDone },
+        false => Error::write("prepare", "the first segment", error),
     };
     for name in leftovers {
         disk.remove(name).map_err(failed)?;
@@ -87,7 +98,7 @@ fn create<D: Disk>(disk: &D, config: &Config, names: &[String]) -> Result<StoreI
     let header =
         SegmentHeader { store, sequence: 1, length, first_group: 1, first_live: 1, epoch: 0, chain: 0 };
     spare.file.write_at(&header.encode(), 0).and_then(|()| spare.file.sync()).map_err(failed)?;
-    seal(disk, STORE, store, &[])?;
+    seal(disk, STORE, store, &[], &Ended::default())?;
     Ok(store)
 }
 
@@ -142,6 +153,9 @@ fn look_at<D: Disk>(disk: &D, store: StoreId, name: &str) -> Result<Found<D::Fil
         HeaderRead::Valid(header) if header.store != store => {
             return Err(Error::Foreign { file: name.to_owned(), found: header.store, expected: store });
         }
+        HeaderRead::Valid(header) if !is_possible(&header) => {
+            return Err(Error::damaged(name, 0, "a number in the header is out of range"));
+        }
         HeaderRead::Valid(header) => Some(header),
         HeaderRead::OtherVersion(found) => return Err(Error::Version { file: name.to_owned(), found }),
         HeaderRead::Invalid => None,
@@ -154,6 +168,14 @@ fn look_at<D: Disk>(disk: &D, store: StoreId, name: &str) -> Result<Found<D::Fil
     }
 }
 
+/// Whether a log could have written this header: its checksum holds, but anybody can compute that.
+fn is_possible(header: &SegmentHeader) -> bool {
+    let length = header.length % 512 == 0 && (512..=SEGMENT_LENGTH_MAX).contains(&header.length);
+    let numbers = (1..NUMBER_END).contains(&header.first_group) && header.epoch < NUMBER_END;
+    let live = (1..=header.sequence).contains(&header.first_live);
+    length && (header.sequence == 0 || (numbers && live))
+}
+
 fn start(header: &SegmentHeader) -> End {
     End {
         offset: SEGMENT_HEADER,
@@ -162,6 +184,7 @@ fn start(header: &SegmentHeader) -> End {
         epoch: header.epoch,
         first_live: header.first_live,
         unmarked: false,
+        unproven: 0,
     }
 }
 
@@ -244,6 +267,7 @@ fn replay<F: File>(needed: &Live<F>, store: StoreId) -> Result<Replay, Error> {
     Ok(Replay { streams, ends })
 }
 
+#[expect(clippy::too_many_arguments, reason = "all that the opening found, taken apart once")]
 fn start_log<D: Disk>(
     disk: D,
     config: Config,
@@ -252,7 +276,14 @@ fn start_log<D: Disk>(
     surplus: Vec<Found<D::File>>,
     replay: Replay,
     names: &[String],
+    claim: Claim,
 ) -> Result<Log<D>, Error> {
+    if let Some((top, end)) = needed.values().next_back().zip(replay.ends.last()) {
+        if let Some(header) = &top.header {
+            write_again(&top.file, &top.name, header, end)?;
+        }
+    }
+    let ended = Ended::default();
     let Some(end) = replay.ends.last().copied() else { return Err(Error::SegmentMissing { sequence: 1 }) };
     let segments: VecDeque<Segment<D::File>> = needed
         .into_iter()
@@ -268,7 +299,7 @@ fn start_log<D: Disk>(
         })
         .collect();
     let mut log = Log {
-        sealed: Sealed::new(disk.clone(), store, config.sealed_bytes_max),
+        sealed: Sealed::new(disk.clone(), store, config.sealed_bytes_max, ended.clone()),
         preparer: Preparer::new(disk.clone(), store, next_slot(names)),
         first_live: segments.front().map_or(1, |segment| segment.sequence),
         head: segments.back().map_or(1, |segment| segment.sequence),
@@ -282,16 +313,14 @@ fn start_log<D: Disk>(
         chain: end.chain,
         epoch: end.epoch.checked_add(1).ok_or(Error::Failed)?,
         written: end.next_group - 1,
-        // Nothing is known to be durable: what was read may have been in the page cache only.
-        durable: 0,
+        durable: end.next_group - 1,
         unmarked: end.unmarked,
         retiring: VecDeque::new(),
         cleaner: Cleaner::default(),
-        failed: false,
+        ended,
+        _claim: claim,
     };
     count_live(&mut log);
-    log.sync_head()?;
-    log.durable = log.written;
     keep_spares(&mut log, surplus, names)?;
     // The cut: a group of a new epoch, durable before anything else is written. Whatever lies behind it
     // from before is of an older epoch and never parses again.
@@ -347,5 +376,7 @@ fn next_slot(names: &[String]) -> u32 {
     names.iter().filter_map(slot).max().map_or(1, |slot| slot.saturating_add(1))
 }
 
+/// The longest segment that any [`Config`] makes.
+const SEGMENT_LENGTH_MAX: u32 = 1 << 30;
 /// The file that says which store the directory is.
 const STORE: &str = "store";

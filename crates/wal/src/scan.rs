@@ -1,3 +1,4 @@
+use std::collections::VecDeque;
 use std::io;
 
 use crate::File;
@@ -84,6 +85,9 @@ pub(crate) struct Walker<'f, F> {
     window: Window<'f, F>,
     length: u32,
     salt: u32,
+    /// The number and place of each group that no later one says was durable; the segment's header stands in
+    /// front, under the number of its first group.
+    unproven: VecDeque<(u64, u32)>,
     pub(crate) end: End,
 }
 
@@ -97,11 +101,14 @@ pub(crate) struct End {
     pub(crate) first_live: u32,
     /// Whether the last group had records.
     pub(crate) unmarked: bool,
+    /// Where that begins of which nothing says that it was durable; zero if the header is part of it.
+    pub(crate) unproven: u32,
 }
 
 impl<'f, F: File> Walker<'f, F> {
     pub(crate) fn new(file: &'f F, length: u32, salt: u32, end: End) -> Self {
-        Self { window: Window::new(file), length, salt, end }
+        let unproven = VecDeque::from([(end.next_group, 0)]);
+        Self { window: Window::new(file), length, salt, unproven, end }
     }
 
     /// The next group: its offset and records. `None` where the walk ends.
@@ -117,16 +124,22 @@ impl<'f, F: File> Walker<'f, F> {
             && header.previous == self.end.chain
             && header.synced < header.sequence
             && header.first_live >= self.end.first_live;
-        let (true, true, Some(next_group)) = (epoch, follows, header.sequence.checked_add(1)) else {
+        // No log comes near the last number, so that counting on is safe.
+        if !epoch || !follows || header.sequence >= NUMBER_END {
             return Ok(None);
-        };
+        }
+        self.unproven.push_back((header.sequence, at));
+        while self.unproven.front().is_some_and(|(number, _)| *number <= header.synced) {
+            self.unproven.pop_front();
+        }
         self.end = End {
             offset: at + footprint(body.len()) as u32,
-            next_group,
+            next_group: header.sequence + 1,
             chain: crc32c::crc32c(&header.encode(self.salt)),
             epoch: header.epoch,
             first_live: header.first_live,
             unmarked: header.count > 0,
+            unproven: self.unproven.front().map_or(at, |(_, place)| *place),
         };
         Ok(Some((at, body)))
     }
@@ -165,4 +178,6 @@ pub(crate) fn proof_of_damage<F: File>(
     Ok(false)
 }
 
+/// Groups and epochs are numbered below this.
+pub(crate) const NUMBER_END: u64 = 1 << 63;
 const CHUNK: usize = 1 << 20;

@@ -2,7 +2,9 @@ use bytes::Bytes;
 use quorate_core::{Outcome, StoreId};
 use std::io;
 
+use crate::claim::Ended;
 use crate::disk::read_full;
+use crate::error::is_full;
 use crate::format::{VERSION, u32_at, u64_at};
 use crate::{Disk, Error, File, Open};
 
@@ -19,25 +21,28 @@ pub struct Sealed<D: Disk> {
     disk: D,
     store: StoreId,
     bytes_max: u64,
+    ended: Ended,
 }
 
 impl<D: Disk> Sealed<D> {
-    pub(crate) fn new(disk: D, store: StoreId, bytes_max: u64) -> Self {
-        Self { disk, store, bytes_max }
+    pub(crate) fn new(disk: D, store: StoreId, bytes_max: u64, ended: Ended) -> Self {
+        Self { disk, store, bytes_max, ended }
     }
 
     /// Replaces the file, or makes it, and returns once that is durable. Costs two syncs.
     ///
     /// # Errors
-    /// [`Error::SealedName`], [`Error::TooLarge`] and [`Error::Full`] before anything is replaced;
-    /// [`Error::Seal`] says by its outcome whether the file may have been replaced.
+    /// [`Error::SealedName`], [`Error::TooLarge`], [`Error::Full`] and [`Error::Failed`] before anything is
+    /// replaced; [`Error::Seal`] says by its outcome whether the file may have been replaced. A sync that
+    /// fails here ends the log, and a log that has ended writes no sealed files.
     pub fn write(&self, name: &str, contents: &[u8]) -> Result<(), Error> {
         let file = file_name(name)?;
         let size = contents.len() as u64;
         if size > self.bytes_max {
             return Err(Error::TooLarge { what: "a sealed file", bytes: size, max: self.bytes_max });
         }
-        seal(&self.disk, &file, self.store, contents)
+        self.alive()?;
+        seal(&self.disk, &file, self.store, contents, &self.ended)
     }
 
     /// The contents of the file; `None` if there is none.
@@ -57,15 +62,20 @@ impl<D: Disk> Sealed<D> {
     /// Removes the file, durably; `false` if there was none.
     ///
     /// # Errors
-    /// [`Error::SealedName`], or [`Error::Seal`] if the disk fails.
+    /// [`Error::SealedName`] and [`Error::Failed`], or [`Error::Seal`] if the disk fails; if it was the sync
+    /// that failed, the log has ended.
     pub fn remove(&self, name: &str) -> Result<bool, Error> {
         let file = file_name(name)?;
+        self.alive()?;
         match self.disk.remove(&file) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
             Err(error) => return Err(failed("remove", &file, Outcome::NotDone, error)),
         }
-        self.disk.sync_directory().map_err(|error| failed("remove", &file, Outcome::Unknown, error))?;
+        self.disk.sync_directory().map_err(|error| {
+            self.ended.set();
+            failed("remove", &file, Outcome::Unknown, error)
+        })?;
         Ok(true)
     }
 
@@ -80,10 +90,20 @@ impl<D: Disk> Sealed<D> {
         names.sort();
         Ok(names)
     }
+
+    fn alive(&self) -> Result<(), Error> {
+        if self.ended.get() { Err(Error::Failed) } else { Ok(()) }
+    }
 }
 
 /// Replaces `file` as a whole.
-pub(crate) fn seal<D: Disk>(disk: &D, file: &str, store: StoreId, contents: &[u8]) -> Result<(), Error> {
+pub(crate) fn seal<D: Disk>(
+    disk: &D,
+    file: &str,
+    store: StoreId,
+    contents: &[u8],
+    ended: &Ended,
+) -> Result<(), Error> {
     let temporary = format!("{file}{TEMPORARY}");
     let written = (|| {
         let target = disk.open(&temporary, Open::Empty)?;
@@ -91,18 +111,26 @@ pub(crate) fn seal<D: Disk>(disk: &D, file: &str, store: StoreId, contents: &[u8
         for (chunk, bytes) in contents.chunks(CHUNK).enumerate() {
             target.write_at(bytes, (HEADER + chunk * CHUNK) as u64)?;
         }
-        target.sync()
+        // One that found no room has said so: the file is thrown away, and nothing else was in doubt.
+        target.sync().inspect_err(|error| {
+            if !is_full(error) {
+                ended.set()
+            }
+        })
     })();
     if let Err(error) = written {
         // Nobody refers to the temporary file: if even this fails, the next opening removes it.
         let _ = disk.remove(&temporary);
-        if error.kind() == io::ErrorKind::StorageFull {
-            return Err(Error::Full { bytes: (HEADER + contents.len()) as u64 });
+        if is_full(&error) {
+            return Err(Error::Full { bytes: (HEADER + contents.len()) as u64, outcome: Outcome::NotDone });
         }
         return Err(failed("write", file, Outcome::NotDone, error));
     }
     disk.rename(&temporary, file).map_err(|error| failed("rename", file, Outcome::Unknown, error))?;
-    disk.sync_directory().map_err(|error| failed("sync the name of", file, Outcome::Unknown, error))
+    disk.sync_directory().map_err(|error| {
+        ended.set();
+        failed("sync the name of", file, Outcome::Unknown, error)
+    })
 }
 
 /// The store and contents of `file`; `None` if there is none.

@@ -3,7 +3,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use quorate_core::Rng;
 
-use crate::{Disk, File, Open};
+use crate::{Claim, Disk, File, Open};
 
 mod state;
 use state::State;
@@ -68,10 +68,18 @@ impl SimulatedDisk {
         self.state().crash(fates);
     }
 
+    /// The process is killed and started again: every open file is closed, as in a [`crash`](Self::crash), but
+    /// nothing is lost. What was not synced can be read, and is still at risk. Ends
+    /// [`stop_after`](Self::stop_after).
+    pub fn restart(&self) {
+        self.state().restart();
+    }
+
     /// A copy of the disk as it is, with fates of its own: many endings for one beginning.
     pub fn fork(&self, seed: u64) -> Self {
         let mut state = self.state().clone();
         state.rng = Rng::from_seed(seed);
+        state.claimed = Arc::default();
         Self { state: Arc::new(Mutex::new(state)) }
     }
 
@@ -87,7 +95,7 @@ impl SimulatedDisk {
     }
 
     /// Lets that many operations, counted from the beginning, succeed; every later one fails without effect,
-    /// until the disk crashes. Counting up from zero goes through every moment at which power can fail.
+    /// until the disk crashes or restarts. Counting up from zero goes through every moment at which power can fail.
     pub fn stop_after(&self, operations: u64) {
         self.state().stop_after = Some(operations);
     }
@@ -114,9 +122,20 @@ impl SimulatedDisk {
     }
 
     /// Lets the next sync of a file fail, and, as operating systems do, forgets which of the writes before
-    /// it were not on disk: they stay readable, may be lost in a crash, and no later sync saves them.
+    /// it were not on disk: they stay readable, may be lost in a crash, and no later sync saves them unless
+    /// they are written again.
     pub fn fail_next_sync(&self) {
         self.state().fail_next_sync = true;
+    }
+
+    /// Lets the next sync of the directory fail without effect: names stay at risk until one succeeds.
+    pub fn fail_next_directory_sync(&self) {
+        self.state().fail_next_directory_sync = true;
+    }
+
+    /// Lets the next renaming fail without effect.
+    pub fn fail_next_rename(&self) {
+        self.state().fail_next_rename = true;
     }
 
     /// Lets the next write fail without effect.
@@ -193,6 +212,10 @@ impl Disk for SimulatedDisk {
 
     fn sync_directory(&self) -> io::Result<()> {
         self.state().sync_directory()
+    }
+
+    fn claim(&self) -> io::Result<Claim> {
+        Claim::take(&self.state().claimed)
     }
 
     fn random(&self) -> io::Result<u128> {

@@ -16,6 +16,9 @@ pub(crate) struct Stage {
     pub(crate) size: usize,
     /// The buffer of a group that was written, to be used again.
     pub(crate) buffer: Vec<u8>,
+    /// Whether copies from old segments were put behind these groups already: a write that is repeated on a
+    /// full disk must not add to them.
+    pub(crate) cleaned: bool,
 }
 
 /// Records that are written together.
@@ -106,6 +109,7 @@ impl<D: Disk> Log<D> {
         self.stage_record(Kind::Truncate, stream, from, &[])?;
         if let Some(known) = self.streams.get_mut(&stream) {
             let gone = known.records.split_off((from - range.start) as usize);
+            known.shrink();
             self.release(gone);
         }
         Ok(())
@@ -128,8 +132,8 @@ impl<D: Disk> Log<D> {
         }
         self.stage_record(Kind::RemovePrefix, stream, before, &[])?;
         if let Some(known) = self.streams.get_mut(&stream) {
-            let rest = known.records.split_off((before - range.start) as usize);
-            let gone = std::mem::replace(&mut known.records, rest);
+            let gone: Vec<Place> = known.records.drain(..(before - range.start) as usize).collect();
+            known.shrink();
             if let Some(bounds) = &mut known.bounds {
                 bounds.first = before;
             }
@@ -294,7 +298,7 @@ impl<D: Disk> Log<D> {
 
     fn check_room(&self, size: usize) -> Result<(), Error> {
         let max = self.config.stage_bytes_max;
-        if self.failed {
+        if self.ended.get() {
             Err(Error::Failed)
         } else if self.stage.size + size + RECORD_HEADER > max {
             // The room of one more header is for the record that opens a new stream.

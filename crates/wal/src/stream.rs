@@ -80,6 +80,14 @@ impl Stream {
         }
     }
 
+    /// Gives memory back once three quarters of it are unused: what that costs was removed before.
+    pub(crate) fn shrink(&mut self) {
+        let length = self.records.len();
+        if self.records.capacity() > 4 * length.max(16) {
+            self.records.shrink_to(2 * length);
+        }
+    }
+
     pub(crate) fn place(&self, index: u64) -> Option<Place> {
         let at = index.checked_sub(self.bounds?.first)?;
         self.records.get(usize::try_from(at).ok()?).copied()

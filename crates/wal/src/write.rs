@@ -1,6 +1,9 @@
 use std::io;
 
-use crate::format::{GROUP_HEADER, GroupHeader, SegmentHeader};
+use quorate_core::Outcome;
+
+use crate::error::is_full;
+use crate::format::{GROUP_HEADER, GroupHeader, SegmentHeader, footprint};
 use crate::prepare::Spare;
 use crate::{Disk, Error, File, Log};
 
@@ -26,10 +29,12 @@ impl<D: Disk> Log<D> {
     /// [`Error::Failed`], which are final.
     pub fn write(&mut self) -> Result<(), Error> {
         self.alive()?;
+        self.preparer_works()?;
         if self.stage.groups.is_empty() {
             return Ok(());
         }
-        if self.stage.size <= self.config.stage_bytes_max {
+        if !self.stage.cleaned {
+            self.stage.cleaned = true;
             self.clean(CLEAN_BYTES.max(2 * self.stage.size));
         }
         self.write_groups()
@@ -42,7 +47,17 @@ impl<D: Disk> Log<D> {
     pub fn sync(&mut self) -> Result<(), Error> {
         self.alive()?;
         self.sync_head()?;
-        self.prepare_ahead()
+        self.prepare_ahead();
+        Ok(())
+    }
+
+    /// Whether records that old segments hold can be copied out of them, so that space returns.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] once a live record could not be read. The log goes on and grows from then on,
+    /// until it is opened again.
+    pub fn health(&self) -> Result<(), Error> {
+        self.cleaner.refusal()
     }
 
     /// Does what is best done when nobody waits: moves live records out of old segments, notes on disk what
@@ -50,9 +65,7 @@ impl<D: Disk> Log<D> {
     /// writing of a segment where the disk does not allow a thread for it.
     ///
     /// # Errors
-    /// [`Error::Damaged`] or [`Error::Read`] if records that should be moved can't be read: the log goes on,
-    /// but space does not return any more until it is opened again. Otherwise those of
-    /// [`commit`](Log::commit).
+    /// Those of [`commit`](Log::commit) and of [`health`](Log::health).
     pub fn maintain(&mut self) -> Result<(), Error> {
         self.commit()?;
         if self.unmarked || self.cleaning_is_due() {
@@ -68,12 +81,33 @@ impl<D: Disk> Log<D> {
                 self.spares.push(spare);
             }
         }
-        self.prepare_ahead()?;
-        self.cleaner.refusal()
+        self.prepare_ahead();
+        self.health()
+    }
+
+    /// Notes on disk that all is durable, so that the next opening takes damage anywhere for damage: one
+    /// small write and a sync. Does nothing if it is noted already, if something is staged or unsynced, or if
+    /// the note would need another segment.
+    ///
+    /// It is for the end of use, where [`close`](Log::close) can't take the log.
+    ///
+    /// # Errors
+    /// Those of [`sync`](Log::sync).
+    pub fn mark(&mut self) -> Result<(), Error> {
+        self.alive()?;
+        let head = self.segment(self.head);
+        let settled = self.stage.groups.is_empty() && self.durable == self.written;
+        if !self.unmarked || !settled || head.end as usize + footprint(0) > head.length as usize {
+            return Ok(());
+        }
+        self.stage_group(0)?;
+        self.write_groups()?;
+        self.sync_head()
     }
 
     /// Commits, and notes on disk that all is durable, so that the next opening takes damage anywhere for
-    /// damage. Dropping a log instead forgets what is staged, and nothing else.
+    /// damage. Dropping a log instead forgets what is staged, and nothing else: damage to what the last sync
+    /// made durable may then pass for a torn tail.
     ///
     /// # Errors
     /// Those of [`commit`](Log::commit).
@@ -88,7 +122,7 @@ impl<D: Disk> Log<D> {
     }
 
     pub(crate) fn alive(&self) -> Result<(), Error> {
-        if self.failed { Err(Error::Failed) } else { Ok(()) }
+        if self.ended.get() { Err(Error::Failed) } else { Ok(()) }
     }
 
     pub(crate) fn write_groups(&mut self) -> Result<(), Error> {
@@ -124,6 +158,7 @@ impl<D: Disk> Log<D> {
                 self.stage.buffer = group.bytes;
             }
         }
+        self.stage.cleaned = false;
         Ok(())
     }
 
@@ -166,6 +201,7 @@ impl<D: Disk> Log<D> {
         self.segment_mut(sequence).file = Some((spare.name, spare.file));
         self.finally("write to", sequence, written)?;
         self.head = sequence;
+        self.drop_useless_spares();
         Ok(())
     }
 
@@ -174,13 +210,10 @@ impl<D: Disk> Log<D> {
             return Ok(self.spares.swap_remove(at));
         }
         if self.preparer.running() == Some(length) {
-            match self.preparer.finish() {
-                Some(Ok(spare)) => return Ok(spare),
-                Some(Err(error)) if error.kind() != io::ErrorKind::StorageFull => {
-                    self.failed = true;
-                    return Err(Error::write("prepare", "a segment", error));
-                }
-                _ => {}
+            let prepared = self.preparer.finish();
+            self.preparer_works()?;
+            if let Some(spare) = prepared {
+                return Ok(spare);
             }
         }
         self.prepare_now(length)
@@ -188,22 +221,50 @@ impl<D: Disk> Log<D> {
 
     fn prepare_now(&mut self, length: u32) -> Result<Spare<D::File>, Error> {
         self.preparer.prepare(length).map_err(|error| {
-            if error.kind() == io::ErrorKind::StorageFull {
-                return Error::Full { bytes: length.into() };
+            if is_full(&error) {
+                return Error::Full { bytes: length.into(), outcome: Outcome::Unknown };
             }
-            self.failed = true;
+            self.ended.set();
             Error::write("prepare", "a segment", error)
         })
     }
 
     /// Has the next segment written on another thread once half of this one is used, where that is allowed.
-    fn prepare_ahead(&mut self) -> Result<(), Error> {
+    fn prepare_ahead(&mut self) {
+        if let Some(spare) = self.preparer.reap() {
+            self.spares.push(spare);
+            self.drop_useless_spares();
+        }
         let length = self.next_length();
         if self.disk.concurrent() && self.head_is_half_full() && !self.has_spare(length) {
-            let started = self.preparer.start(length);
-            started.map_err(|error| Error::write("prepare", "a segment", error))?;
+            self.preparer.start(length);
         }
-        Ok(())
+    }
+
+    /// Ends the log if a file could not be prepared on the other thread: its disk can't be trusted either.
+    fn preparer_works(&mut self) -> Result<(), Error> {
+        match self.preparer.failure() {
+            Some(error) => {
+                self.ended.set();
+                Err(Error::write("prepare", "a segment", error))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Removes spares of a length that no segment will have: one record that needs a segment of its own
+    /// changes which length comes next.
+    fn drop_useless_spares(&mut self) {
+        let (next, standard) = (self.next_length(), self.config.segment_bytes);
+        let disk = &self.disk;
+        self.spares.retain(|spare| {
+            let useful = spare.length == next || spare.length == standard;
+            if !useful {
+                // A file that stays is removed or kept by the next opening.
+                let _ = disk.remove(&spare.name);
+            }
+            useful
+        });
     }
 
     fn head_is_half_full(&self) -> bool {
@@ -232,7 +293,7 @@ impl<D: Disk> Log<D> {
     /// Ends the log if a write or sync failed.
     fn finally(&mut self, action: &'static str, segment: u32, result: io::Result<()>) -> Result<(), Error> {
         result.map_err(|error| {
-            self.failed = true;
+            self.ended.set();
             Error::write(action, self.segment(segment).name(), error)
         })
     }

@@ -211,9 +211,12 @@ fn a_full_disk_keeps_what_is_staged_until_there_is_room() {
         }
     });
     let full = full.unwrap();
-    assert!(matches!(full, Error::Full { bytes: 4096 }), "{full}");
-    assert_eq!(full.outcome(), Outcome::NotDone);
+    assert!(matches!(full, Error::Full { bytes: 4096, .. }), "{full}");
+    assert_eq!(full.outcome(), Outcome::Unknown, "what is staged will be written yet");
     assert!(matches!(log.commit(), Err(Error::Full { .. })));
+    let full = log.write_sealed("snapshot", &[0; 4096]).unwrap_err();
+    assert!(matches!(full, Error::Full { .. }), "{full}");
+    assert_eq!(full.outcome(), Outcome::NotDone);
     assert_eq!(log.read(A, 1, u64::MAX, usize::MAX).unwrap().len() as u64, acknowledged + 1);
     let crashed = disk.fork(1);
     crashed.crash(CrashFates::Random);

@@ -68,3 +68,16 @@ fn a_new_log_takes_little_space() {
     let log = Log::with_disk(directory, Config::default()).unwrap();
     assert_eq!(log.disk_bytes(), 1 << 20);
 }
+
+#[test]
+fn two_logs_on_one_directory_are_refused() {
+    let parent = tempfile::tempdir().unwrap();
+    let directory = Directory::open(parent.path()).unwrap();
+    let log = Log::with_disk(directory.clone(), Config::default()).unwrap();
+    assert!(matches!(Log::with_disk(directory.clone(), Config::default()), Err(Error::Locked)));
+    let sealed = log.sealed();
+    drop((log, directory));
+    assert!(matches!(Log::open(parent.path()), Err(Error::Locked)), "the handle keeps the lock");
+    drop(sealed);
+    Log::open(parent.path()).unwrap();
+}

@@ -29,6 +29,7 @@ proptest! {
                 3 => log.maintain()?,
                 4 => {
                     log.commit()?;
+                    disk.restart();
                     log = Log::with_disk(disk.clone(), config.clone())?;
                 }
                 _ => {

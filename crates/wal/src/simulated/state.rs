@@ -1,5 +1,7 @@
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use quorate_core::Rng;
 
@@ -18,8 +20,12 @@ pub(super) struct State {
     pub(super) stop_after: Option<u64>,
     pub(super) capacity: Option<u64>,
     pub(super) fail_next_sync: bool,
+    pub(super) fail_next_directory_sync: bool,
+    pub(super) fail_next_rename: bool,
     pub(super) fail_next_write: bool,
     pub(super) lie: bool,
+    /// Whether a log of this boot is open.
+    pub(super) claimed: Arc<AtomicBool>,
     inodes: BTreeMap<u64, Inode>,
     next_inode: u64,
     names: BTreeMap<String, u64>,
@@ -59,8 +65,11 @@ impl State {
             stop_after: None,
             capacity: None,
             fail_next_sync: false,
+            fail_next_directory_sync: false,
+            fail_next_rename: false,
             fail_next_write: false,
             lie: false,
+            claimed: Arc::default(),
             inodes: BTreeMap::new(),
             next_inode: 0,
             names: BTreeMap::new(),
@@ -98,6 +107,9 @@ impl State {
     pub(super) fn rename(&mut self, from: &str, to: &str) -> io::Result<()> {
         self.must_exist(from)?;
         self.operation()?;
+        if std::mem::take(&mut self.fail_next_rename) {
+            return Err(io::Error::other("a renaming that was told to fail"));
+        }
         self.change(NameChange::Rename(from.to_owned(), to.to_owned()));
         Ok(())
     }
@@ -111,6 +123,9 @@ impl State {
 
     pub(super) fn sync_directory(&mut self) -> io::Result<()> {
         self.operation()?;
+        if std::mem::take(&mut self.fail_next_directory_sync) {
+            return Err(io::Error::other("a directory sync that was told to fail"));
+        }
         if !self.lie {
             self.pending_names.clear();
             self.durable_names = self.names.clone();
@@ -169,9 +184,14 @@ impl State {
         Ok(self.inodes.get(&id).ok_or(io::ErrorKind::NotFound)?.current.len() as u64)
     }
 
-    pub(super) fn crash(&mut self, fates: CrashFates) {
+    pub(super) fn restart(&mut self) {
         self.boot += 1;
         self.stop_after = None;
+        self.claimed = Arc::default();
+    }
+
+    pub(super) fn crash(&mut self, fates: CrashFates) {
+        self.restart();
         for inode in self.inodes.values_mut() {
             for write in std::mem::take(&mut inode.pending) {
                 let kept = keep(&mut self.rng, fates, self.tear, &write);
