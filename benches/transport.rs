@@ -2,7 +2,8 @@
 //! ends together, on one connection.
 //!
 //! Both carry a deadline of ten seconds and byte strings that need no decoding byte by byte; ours has its checksums
-//! on. `cargo bench -p quorate-benches --bench transport`; `-- 64B` runs the rows whose name contains that.
+//! on. In the rows named `waiting` our handler awaits something, which costs it a task; tarpc's always has one.
+//! `cargo bench -p quorate-benches --bench transport`; `-- 64B` runs the rows whose name contains that.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,12 +22,17 @@ use tarpc::tokio_serde::formats::Bincode;
 const PROTOCOL: ProtocolId = ProtocolId::USER;
 const SERVER: NodeId = NodeId::new(2);
 const TURNS: usize = 5;
+/// On this channel the handler waits once before it answers, and so takes a task of its own, as tarpc's always does.
+const WAITING: u64 = 1;
 
 struct Echo;
 
 #[async_trait]
 impl Handler for Echo {
     async fn on_call(&self, _: NodeIdentity, call: Incoming) -> Result<Body, Status> {
+        if call.channel == WAITING {
+            tokio::task::yield_now().await;
+        }
         Ok(call.body.into())
     }
 }
@@ -103,8 +109,14 @@ async fn main() {
     let (client, _server) = ours().await;
     let peer = tarpc_peer().await;
     for (size, length) in [("64B", 64), ("1KiB", 1024)] {
-        for (in_flight, requests, goal) in [(1, 10_000, 1.1), (64, 128_000, 4.0), (256, 128_000, 4.0)] {
-            let name = format!("transport/echo/{size}/inflight={in_flight}");
+        let rows = [
+            ("echo", 0, 1, 10_000, 1.1),
+            ("echo", 0, 64, 128_000, 4.0),
+            ("echo", 0, 256, 128_000, 4.0),
+            ("waiting", WAITING, 64, 128_000, 1.5),
+        ];
+        for (what, channel, in_flight, requests, goal) in rows {
+            let name = format!("transport/{what}/{size}/inflight={in_flight}");
             if !name.contains(&only) {
                 continue;
             }
@@ -114,7 +126,8 @@ async fn main() {
                 let (client, sent) = (client.clone(), body.clone());
                 own.push(
                     measured(in_flight, requests, move || {
-                        let (client, message) = (client.clone(), Message::new(PROTOCOL, sent.clone()));
+                        let (client, message) =
+                            (client.clone(), Message::new(PROTOCOL, sent.clone()).on_channel(channel));
                         async move {
                             let message = message.within(Duration::from_secs(10));
                             client.call(SERVER, message).await.expect("the server answers");

@@ -5,6 +5,8 @@ use quorate_transport::BODY_MAX_LEAST;
 use crate::StartError;
 
 /// The limits and times of an [`Endpoint`](crate::Endpoint). The defaults suit a cluster in one region.
+///
+/// No duration may be above a day.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct EndpointConfig {
@@ -43,7 +45,9 @@ pub struct EndpointConfig {
     /// After how long without traffic a connection is tested. 2 s by default.
     pub ping_interval: Duration,
     /// After how long without a sign of life a connection is given up, at least twice
-    /// [`ping_interval`](Self::ping_interval). 6 s by default. Calls without a deadline end then.
+    /// [`ping_interval`](Self::ping_interval), and above that of every peer that dials this node: an
+    /// accepted connection only answers pings. 6 s by default. Calls without a deadline end then. Whatever
+    /// arrives is a sign of life, and so is a link that was full and takes more.
     pub silence_max: Duration,
     /// The longest that [`shutdown`](crate::Endpoint::shutdown) takes. 2 s by default.
     pub shutdown_max: Duration,
@@ -94,6 +98,11 @@ impl EndpointConfig {
             ("refused_retry", "above zero", !self.refused_retry.is_zero()),
             ("ping_interval", "above zero", !self.ping_interval.is_zero()),
             ("silence_max", "at least twice ping_interval", self.silence_max / 2 >= self.ping_interval),
+            ("handshake_timeout", A_DAY, self.handshake_timeout <= DURATION_MAX),
+            ("backoff_max", A_DAY, self.backoff_max <= DURATION_MAX),
+            ("refused_retry", A_DAY, self.refused_retry <= DURATION_MAX),
+            ("silence_max", A_DAY, self.silence_max <= DURATION_MAX),
+            ("shutdown_max", A_DAY, self.shutdown_max <= DURATION_MAX),
         ];
         match rules.into_iter().find(|(_, _, holds)| !holds) {
             Some((field, range, _)) => Err(StartError::Config { field, range }),
@@ -101,3 +110,7 @@ impl EndpointConfig {
         }
     }
 }
+
+/// The longest of any duration here; what is added to the present time must not overflow.
+const DURATION_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+const A_DAY: &str = "at most a day";

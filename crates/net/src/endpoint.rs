@@ -2,7 +2,8 @@ mod builder;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -13,7 +14,7 @@ use quorate_transport::{
 };
 use tokio::runtime::Handle;
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::task::AbortHandle;
 
 pub use self::builder::{Builder, new_boot};
 use crate::handshake::Class;
@@ -39,7 +40,9 @@ pub struct Endpoint {
     shared: Arc<Shared>,
     address: String,
     closing: watch::Sender<bool>,
-    tasks: Mutex<Vec<JoinHandle<()>>>,
+    /// How many tasks are alive: the listener, and one for each link.
+    alive: watch::Sender<usize>,
+    tasks: Mutex<Vec<AbortHandle>>,
     runtime: Handle,
 }
 
@@ -74,6 +77,14 @@ impl Peer {
         self.address.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Whether this changed anything.
+    fn readdress(&self, address: String) -> bool {
+        let mut known = self.address.lock().unwrap_or_else(PoisonError::into_inner);
+        let changed = *known != address;
+        *known = address;
+        changed
+    }
+
     pub(crate) fn link(&self, class: Class) -> &Arc<Link> {
         match class {
             Class::Main => &self.main,
@@ -98,7 +109,8 @@ impl Endpoint {
     }
 
     /// Says where a peer is. A new peer is dialled at once. For a known one, the address counts from the next
-    /// attempt on, which then comes without a pause; a connection that stands is kept.
+    /// attempt on, which then comes without a pause; a connection that stands is kept. The same address again
+    /// changes nothing.
     ///
     /// Does nothing for the node itself, and after a shutdown.
     pub fn set_peer(&self, node: NodeId, address: impl Into<String>) {
@@ -109,27 +121,31 @@ impl Endpoint {
             return;
         }
         if let Some(peer) = peers.get(&node) {
-            *peer.address.lock().unwrap_or_else(PoisonError::into_inner) = address;
-            peer.links().for_each(|link| link.readdressed());
+            if peer.readdress(address) {
+                peer.links().for_each(|link| link.readdressed());
+            }
             return;
         }
         let link = || Arc::new(Link::new(&self.shared.config));
         let peer = Arc::new(Peer { address: Mutex::new(address), main: link(), bulk: link() });
         peers.insert(node, peer.clone());
-        let mut tasks = self.lock_tasks();
-        tasks.retain(|task| !task.is_finished());
         for class in [Class::Main, Class::Bulk] {
             let route = Route { node, class, peer: peer.clone(), shared: self.shared.clone() };
             let rng = self.shared.rng.lock().unwrap_or_else(PoisonError::into_inner).fork();
             let config = &self.shared.config;
             let backoff = Backoff::new(config.backoff_min, config.backoff_max, rng);
-            tasks.push(self.runtime.spawn(route.serve(backoff)));
+            self.spawn(route.serve(backoff));
         }
     }
 
     /// Forgets a peer: what is queued for it is sent if it is connected, calls under way may end, and then
     /// its connections are closed. Messages to it are refused as to an unknown peer. It may still dial this
     /// node.
+    ///
+    /// A peer that is [set](Self::set_peer) again meanwhile is dialled on new connections, while what was taken
+    /// before the removal still goes out on the old ones. At the peer the new connection of a class replaces
+    /// the old one: calls under way on that end as indeterminate, and one-way messages on it may be lost. To
+    /// change an address only, set it without removing the peer.
     pub fn remove_peer(&self, node: NodeId) {
         let removed = self.shared.peers.write().unwrap_or_else(PoisonError::into_inner).remove(&node);
         if let Some(peer) = removed {
@@ -143,27 +159,34 @@ impl Endpoint {
     ///
     /// # Cancel safety
     ///
-    /// If the future is dropped, the orderly end goes on without its limit until the endpoint is dropped.
-    /// Calling it again waits again.
+    /// If the future is dropped, the orderly end goes on without its limit until the endpoint is dropped;
+    /// calls still end by their deadlines. Calling it again waits again, with a limit of its own. Of several
+    /// calls at once, the limit that is reached first counts for all.
     pub async fn shutdown(&self) {
         self.closing.send_replace(true);
         for peer in self.shared.peers() {
             peer.links().for_each(|link| link.close());
         }
-        let mut tasks = Aborting(std::mem::take(&mut *self.lock_tasks()));
-        let ending = async {
-            for task in &mut tasks.0 {
-                // A task that was aborted is over as well.
-                let _ = task.await;
-            }
-        };
-        let _ = tokio::time::timeout(self.shared.config.shutdown_max, ending).await;
+        let mut alive = self.alive.subscribe();
+        let ended = alive.wait_for(|alive| *alive == 0);
+        let _ = tokio::time::timeout(self.shared.config.shutdown_max, ended).await;
         self.cut();
-        drop(tasks);
+    }
+
+    /// Runs a task that [`cut`](Self::cut) aborts, and whose end [`shutdown`](Self::shutdown) waits for.
+    fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        let alive = Alive::new(self.alive.clone());
+        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        tasks.retain(|task| !task.is_finished());
+        let task = self.runtime.spawn(async move {
+            let _alive = alive;
+            work.await;
+        });
+        tasks.push(task.abort_handle());
     }
 
     fn cut(&self) {
-        for task in self.lock_tasks().drain(..) {
+        for task in self.tasks.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
             task.abort();
         }
         for peer in self.shared.peers() {
@@ -171,20 +194,21 @@ impl Endpoint {
         }
         self.shared.registry.close();
     }
+}
 
-    fn lock_tasks(&self) -> MutexGuard<'_, Vec<JoinHandle<()>>> {
-        self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
+/// Counts a task as alive for as long as its future exists, however that ends.
+struct Alive(watch::Sender<usize>);
+
+impl Alive {
+    fn new(count: watch::Sender<usize>) -> Self {
+        count.send_modify(|alive| *alive += 1);
+        Self(count)
     }
 }
 
-/// Tasks that don't outlive this.
-struct Aborting(Vec<JoinHandle<()>>);
-
-impl Drop for Aborting {
+impl Drop for Alive {
     fn drop(&mut self) {
-        for task in &self.0 {
-            task.abort();
-        }
+        self.0.send_modify(|alive| *alive -= 1);
     }
 }
 

@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{BufMut, BytesMut};
 use quorate_transport::{Body, Incoming, NodeIdentity, ProtocolId, Registry, Status, StatusCode};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncReadExt;
 use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, Sleep, sleep_until};
@@ -33,11 +35,19 @@ pub(crate) struct Inbound {
     /// The longest answer that both ends take.
     answer_max: usize,
     silence_max: Duration,
+    shutdown_max: Duration,
     heard: Instant,
+    /// Whether there may be whole frames in the reader, left there until answers have been taken.
+    frames_left: bool,
+    has_answered: bool,
     calls: BTreeMap<u32, InProgress>,
     deadlines: Deadlines,
     answered: mpsc::UnboundedReceiver<Answered>,
     answers: mpsc::UnboundedSender<Answered>,
+    /// How many bytes of answers are in that channel.
+    unsorted: Arc<AtomicUsize>,
+    /// Answers taken out of it.
+    drained: Vec<Answered>,
 }
 
 /// A handler that is waiting for something. Dropping this drops its future.
@@ -55,8 +65,10 @@ impl Drop for InProgress {
 #[derive(Default)]
 struct Step {
     read: bool,
+    /// Whether there is room again for the answers to frames that were left.
+    resumed: bool,
     timer: bool,
-    answered: Option<Answered>,
+    answered: bool,
 }
 
 /// Why a connection ended.
@@ -85,11 +97,16 @@ impl Inbound {
             registry,
             answer_max: config.body_max.min(theirs.body_max as usize),
             silence_max: config.silence_max,
+            shutdown_max: config.shutdown_max,
             heard: Instant::now(),
+            frames_left: false,
+            has_answered: false,
             calls: BTreeMap::new(),
             deadlines: Deadlines::default(),
             answered,
             answers,
+            unsorted: Arc::default(),
+            drained: Vec::new(),
         }
     }
 
@@ -101,6 +118,7 @@ impl Inbound {
             let _ = closing.wait_for(|closing| *closing).await;
         });
         let mut is_closing = false;
+        self.heard = Instant::now();
         let mut timer = pin!(sleep_until(self.heard + self.silence_max));
         // What came right behind the hello has been read already.
         if let Err(violation) = self.hear(self.heard).await {
@@ -117,12 +135,10 @@ impl Inbound {
                 Err(ending) => return self.note(&ending),
             };
             let now = Instant::now();
-            if let Some((request, result)) = step.answered {
-                self.calls.remove(&request);
-                self.answer(request, result);
-            }
             if step.read {
                 self.heard = now;
+            }
+            if step.read || step.resumed {
                 if let Err(violation) = self.hear(now).await {
                     return self.note(&Ending::Violated(violation));
                 }
@@ -133,9 +149,35 @@ impl Inbound {
                     return self.note(&Ending::Silent);
                 }
             }
+            if step.answered {
+                self.gather().await;
+            }
         }
-        // The peer learns nothing from an error here: the connection ends in any case.
-        let _ = self.stream.writer.shutdown().await;
+        // Who was never answered has nothing to lose, and need not be waited for.
+        if self.has_answered {
+            self.stream.finish(self.shutdown_max / 2).await;
+        }
+    }
+
+    /// Has what was drained written, and what is about to be answered with it.
+    async fn gather(&mut self) {
+        // With one call in progress there is nothing to wait for.
+        if self.writer.pending() == 0 && self.calls.len() > self.drained.len() {
+            tokio::task::yield_now().await;
+        }
+        while self.drained.len() < DRAINED_MAX {
+            let Ok(answered) = self.answered.try_recv() else { break };
+            self.drained.push(answered);
+        }
+        let mut drained = std::mem::take(&mut self.drained);
+        for (request, result) in drained.drain(..) {
+            self.unsorted.fetch_sub(weight(&result), Ordering::Relaxed);
+            // The caller of one that is gone has given up.
+            if self.calls.remove(&request).is_some() {
+                self.answer(request, result);
+            }
+        }
+        self.drained = drained;
     }
 
     /// The next step; `None` when the endpoint is closing and everything is answered.
@@ -150,12 +192,18 @@ impl Inbound {
             if let Poll::Ready(Err(error)) = self.writer.poll_write(cx, &mut self.stream.writer) {
                 return Poll::Ready(Err(Ending::Lost(error)));
             }
+            if self.writer.take_unstuck() {
+                self.heard = Instant::now();
+            }
         }
         if is_closing && self.calls.is_empty() && self.writer.is_done() {
             return Poll::Ready(Ok(None));
         }
         // A peer that doesn't take its answers is not asked for more requests.
-        if !is_closing && self.writer.pending() < ANSWERS_MAX {
+        let hears = !is_closing && self.has_room();
+        if hears && self.frames_left {
+            step.resumed = true;
+        } else if hears {
             match pin!(self.stream.reader.read_buf(self.reader.room())).poll(cx) {
                 Poll::Ready(Ok(0)) => {
                     return Poll::Ready(Err(Ending::Lost(io::ErrorKind::UnexpectedEof.into())));
@@ -165,16 +213,14 @@ impl Inbound {
                 Poll::Pending => {}
             }
         }
-        if let Poll::Ready(answered) = self.answered.poll_recv(cx) {
-            step.answered = answered;
-        }
+        step.answered = self.answered.poll_recv_many(cx, &mut self.drained, DRAINED_MAX).is_ready();
         let silent = self.heard + self.silence_max;
         let wanted = self.deadlines.earliest().map_or(silent, |deadline| deadline.min(silent));
         if timer.is_elapsed() || wanted < timer.deadline() {
             timer.as_mut().reset(wanted);
         }
         step.timer = timer.poll(cx).is_ready();
-        if step.read || step.timer || step.answered.is_some() {
+        if step.read || step.resumed || step.timer || step.answered {
             Poll::Ready(Ok(Some(step)))
         } else {
             Poll::Pending
@@ -182,7 +228,13 @@ impl Inbound {
     }
 
     async fn hear(&mut self, now: Instant) -> Result<(), Violation> {
-        while let Some(Frame { header, body }) = self.reader.next()? {
+        loop {
+            // One read may hold thousands of requests whose answers are long.
+            self.frames_left = !self.has_room();
+            if self.frames_left {
+                return Ok(());
+            }
+            let Some(Frame { header, body }) = self.reader.next()? else { return Ok(()) };
             match header.kind {
                 Kind::OneWay | Kind::Request => {
                     let mut incoming = Incoming::new(ProtocolId::new(header.protocol), body);
@@ -204,7 +256,11 @@ impl Inbound {
                 }
             }
         }
-        Ok(())
+    }
+
+    /// Whether there is room for one more answer, and so for another request.
+    fn has_room(&self) -> bool {
+        self.writer.pending() + self.unsorted.load(Ordering::Relaxed) < ANSWERS_MAX
     }
 
     async fn begin(&mut self, request: u32, call: Incoming, now: Instant) -> Result<(), Violation> {
@@ -218,16 +274,19 @@ impl Inbound {
             self.answer(request, result);
             return Ok(());
         }
-        let answers = self.answers.clone();
+        let (answers, unsorted) = (self.answers.clone(), self.unsorted.clone());
         let task = tokio::spawn(async move {
             let result = answer.await;
+            unsorted.fetch_add(weight(&result), Ordering::Relaxed);
             // An error says that the connection is gone.
             let _ = answers.send((request, result));
         });
         self.calls.insert(request, InProgress { task: task.abort_handle(), expires });
         if let Some(expires) = expires {
             let calls = &self.calls;
-            self.deadlines.add(expires, request, calls.len(), |id| calls.contains_key(&id));
+            self.deadlines.add(expires, request, calls.len(), |at, id| {
+                calls.get(&id).is_some_and(|call| call.expires == Some(at))
+            });
         }
         Ok(())
     }
@@ -242,6 +301,7 @@ impl Inbound {
     }
 
     fn answer(&mut self, request: u32, result: Result<Body, Status>) {
+        self.has_answered = true;
         let result = result.and_then(|body| {
             if body.len() <= self.answer_max {
                 return Ok(body);
@@ -272,5 +332,15 @@ impl Inbound {
     }
 }
 
+/// What an answer counts for while it waits, in bytes.
+fn weight(result: &Result<Body, Status>) -> usize {
+    Header::LEN + result.as_ref().map_or_else(|status| status.text().len(), Body::len)
+}
+
+/// How many answers are gathered for one write.
+const DRAINED_MAX: usize = 256;
 /// How many bytes of answers may wait for a peer to take them before its requests are left unread.
 const ANSWERS_MAX: usize = 1 << 20;
+
+#[cfg(test)]
+mod tests;

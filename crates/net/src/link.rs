@@ -35,8 +35,9 @@ struct State {
     connected: bool,
     /// Another boot, in which the peer was heard of while there was a connection.
     heard: Option<BootId>,
-    /// The address was changed, or the peer was heard of: no reason to wait any longer.
-    redial: bool,
+    /// Since the last attempt the address was changed, or the peer was met: reasons to dial it soon.
+    readdressed: bool,
+    met: bool,
     /// Of the task that serves the link.
     waker: Option<Waker>,
 }
@@ -71,6 +72,8 @@ pub(crate) enum Signal {
 pub(crate) enum Reawakening {
     /// The peer was heard of, or has a new address.
     Redial,
+    /// The peer has a new address.
+    Address,
     /// There is something to send.
     Demand,
     /// Nothing.
@@ -80,7 +83,8 @@ pub(crate) enum Reawakening {
 impl Reawakening {
     fn holds(self, state: &State) -> bool {
         match self {
-            Self::Redial => state.redial,
+            Self::Redial => state.met || state.readdressed,
+            Self::Address => state.readdressed,
             Self::Demand => !state.queues.is_empty(),
             Self::None => false,
         }
@@ -104,7 +108,8 @@ impl Link {
             boot: None,
             connected: false,
             heard: None,
-            redial: false,
+            readdressed: false,
+            met: false,
             waker: None,
         };
         Self { state: Mutex::new(state), body_max: config.body_max }
@@ -129,6 +134,7 @@ impl Link {
         }
         let mut state = self.lock();
         if let Err(refused) = state.admit(&message, self.body_max) {
+            drop(state);
             return Err(refused.with(message).into());
         }
         let expires = expiry(&message);
@@ -176,7 +182,8 @@ impl Link {
     /// From here on the requests in it count as sent. Requests whose body is longer than the peer accepts
     /// end here, unsent.
     pub(crate) fn take(&self, now: Instant, budget: usize, peer_max: usize, batch: &mut Batch) {
-        let mut ended = Vec::new();
+        // Declared before the lock is taken: callers are woken, and bodies dropped, after it is released.
+        let mut left = Left::default();
         let mut state = self.lock();
         let state = &mut *state;
         batch.cancels.append(&mut state.cancels);
@@ -186,17 +193,21 @@ impl Link {
             let len = queued.message.body.len();
             if queued.expires.is_some_and(|expires| expires <= now) {
                 // A call of that kind is ended by its deadline, as unsent.
+                left.queued.push(queued);
                 continue;
             }
             if let Some(id) = queued.call {
                 if len > peer_max {
-                    ended.extend(state.calls.end(id, Err(CallError::TooLarge { len, max: peer_max })));
+                    left.ended.extend(state.calls.end(id, Err(CallError::TooLarge { len, max: peer_max })));
+                    left.queued.push(queued);
                     continue;
                 }
                 if !state.calls.mark_sent(id) {
+                    left.queued.push(queued);
                     continue;
                 }
             } else if len > peer_max {
+                left.queued.push(queued);
                 continue;
             }
             taken += len + crate::frame::Header::LEN;
@@ -263,29 +274,26 @@ impl Link {
 
     /// A connection to `boot` stands. What was queued for another boot is dropped.
     pub(crate) fn connected(&self, boot: BootId) {
-        let ended = {
+        let left = {
             let mut state = self.lock();
             state.heard = None;
-            state.redial = false;
+            state.met = false;
             state.connected = true;
             state.mean(boot)
         };
-        drop(ended);
+        drop(left);
     }
 
     /// The connection is lost: calls that were sent end; what is queued stays for the next connection.
     pub(crate) fn lost(&self, why: Reason) {
-        let ended = {
+        let left = {
             let mut state = self.lock();
             state.connected = false;
             state.cancels.clear();
-            let mut ended = state.calls.end_all_sent(why);
-            if let Some(boot) = state.heard.take() {
-                ended.append(&mut state.mean(boot));
-            }
-            ended
+            let ended = state.calls.end_all_sent(why);
+            (ended, state.heard.take().map(|boot| state.mean(boot)))
         };
-        drop(ended);
+        drop(left);
     }
 
     /// An attempt begins: messages are queued for it. False if the link is closing.
@@ -294,7 +302,8 @@ impl Link {
         match state.phase {
             Phase::Open | Phase::Waiting => {
                 state.phase = Phase::Open;
-                state.redial = false;
+                state.met = false;
+                state.readdressed = false;
                 true
             }
             Phase::Closing | Phase::Closed => false,
@@ -303,36 +312,36 @@ impl Link {
 
     /// An attempt has failed: what is queued is dropped, and messages are refused until the next attempt.
     pub(crate) fn failed(&self, why: Reason) {
-        let ended = {
+        let left = {
             let mut state = self.lock();
             if state.phase == Phase::Open {
                 state.phase = Phase::Waiting;
             }
             state.purge(why)
         };
-        drop(ended);
+        drop(left);
     }
 
     /// The peer was met elsewhere: it lives, in this boot.
     pub(crate) fn heard(&self, boot: BootId) {
-        let ended = {
+        let left = {
             let mut state = self.lock();
-            state.redial = true;
+            state.met = true;
             state.wake();
             if state.connected {
                 state.heard = Some(boot).filter(|_| state.boot != Some(boot));
-                Vec::new()
+                Left::default()
             } else {
                 state.mean(boot)
             }
         };
-        drop(ended);
+        drop(left);
     }
 
     /// The address was changed.
     pub(crate) fn readdressed(&self) {
         let mut state = self.lock();
-        state.redial = true;
+        state.readdressed = true;
         state.wake();
     }
 
@@ -347,16 +356,15 @@ impl Link {
 
     /// Ends everything. Calls under way end as they deserve.
     pub(crate) fn end(&self) {
-        let ended = {
+        let left = {
             let mut state = self.lock();
             state.phase = Phase::Closed;
             state.cancels.clear();
-            let mut ended = state.purge(Reason::Closed);
-            ended.append(&mut state.calls.end_all_sent(Reason::Closed));
+            let left = (state.purge(Reason::Closed), state.calls.end_all_sent(Reason::Closed));
             state.wake();
-            ended
+            left
         };
-        drop(ended);
+        drop(left);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -378,19 +386,18 @@ impl State {
     }
 
     /// From here on, messages are meant for `boot`. Those that were meant for another are dropped.
-    fn mean(&mut self, boot: BootId) -> Vec<calls::Ended> {
+    fn mean(&mut self, boot: BootId) -> Left {
         let before = self.boot.replace(boot);
         if before.is_some_and(|before| before != boot) {
             self.purge(Reason::PeerRestarted)
         } else {
-            Vec::new()
+            Left::default()
         }
     }
 
-    /// Drops what is queued. Calls in it end as unsent.
-    fn purge(&mut self, why: Reason) -> Vec<calls::Ended> {
-        self.queues.clear();
-        self.calls.end_all_unsent(why)
+    /// Takes out what is queued. Calls in it end as unsent.
+    fn purge(&mut self, why: Reason) -> Left {
+        Left { queued: self.queues.clear(), ended: self.calls.end_all_unsent(why) }
     }
 
     fn wake(&mut self) {
@@ -398,6 +405,14 @@ impl State {
             waker.wake();
         }
     }
+}
+
+/// What is over, to be dropped without the lock: that wakes callers, and runs the destructors of bodies, which
+/// are code of the program's own.
+#[derive(Default)]
+struct Left {
+    ended: Vec<calls::Ended>,
+    queued: Vec<Queued>,
 }
 
 /// Why a message isn't taken.
@@ -427,3 +442,6 @@ fn expiry(message: &Message) -> Option<Instant> {
 /// The lanes are stored in the order of urgency.
 const _: () =
     assert!(Lane::Control.index() < Lane::Normal.index() && Lane::Normal.index() < Lane::Bulk.index());
+
+#[cfg(test)]
+mod tests;

@@ -36,6 +36,8 @@ struct Arrived {
 struct Served {
     boot: BootId,
     task: AbortHandle,
+    /// The ends of its task and of those that it replaced: no sender is left then.
+    ends: Vec<watch::Receiver<()>>,
 }
 
 impl Listener {
@@ -79,9 +81,7 @@ impl Listener {
 
     /// Begins the handshake of a new connection, at the cost of the oldest if there are too many.
     fn welcome(&mut self, accepted: Accepted) {
-        while self.arrivals.front().is_some_and(AbortHandle::is_finished) {
-            self.arrivals.pop_front();
-        }
+        self.arrivals.retain(|arrival| !arrival.is_finished());
         if self.arrivals.len() >= self.shared.config.handshakes_max {
             if let Some(oldest) = self.arrivals.pop_front() {
                 oldest.abort();
@@ -111,14 +111,18 @@ impl Listener {
         }));
     }
 
-    /// Serves a connection whose handshake is done. It replaces the one before, and those of earlier boots.
+    /// Serves a connection whose handshake is done. It replaces the one before, and those of earlier boots,
+    /// and begins when they are over: an aborted task still runs to its next `.await`, and until then it may
+    /// be delivering.
     fn admit(&mut self, arrived: Arrived) {
         let Arrived { stream, reader, theirs } = arrived;
         let (node, boot) = (theirs.identity.node, theirs.identity.boot);
+        let mut before = Vec::new();
         for class in [Class::Main, Class::Bulk] {
             if let Some(served) = self.newest.get(&(node, class)) {
                 if served.boot != boot || class == theirs.class {
                     served.task.abort();
+                    before.extend(served.ends.iter().filter(|end| end.has_changed().is_ok()).cloned());
                     self.newest.remove(&(node, class));
                 }
             }
@@ -132,8 +136,19 @@ impl Listener {
         }
         let inbound =
             Inbound::new(stream, reader, &theirs, self.shared.registry.clone(), &self.shared.config);
-        let task = self.connections.spawn(inbound.run(self.closing.clone()));
-        self.newest.insert((node, theirs.class), Served { boot, task });
+        let (alive, end) = watch::channel(());
+        let mut ends = before.clone();
+        ends.push(end);
+        let closing = self.closing.clone();
+        let task = self.connections.spawn(async move {
+            let _alive = alive;
+            for mut end in before {
+                // Nothing is ever sent: an error, when the sender is dropped, is the only change.
+                let _ = end.changed().await;
+            }
+            inbound.run(closing).await;
+        });
+        self.newest.insert((node, theirs.class), Served { boot, task, ends });
         // It lives, so there is no point in waiting any longer before dialling it.
         if let Some(peer) = self.shared.peer(node) {
             peer.link(Class::Main).heard(boot);

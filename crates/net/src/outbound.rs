@@ -34,6 +34,8 @@ impl Route {
     /// Runs until the link is closed.
     pub(crate) async fn serve(self, mut backoff: Backoff) {
         let link = self.link();
+        // A bug below, or in a connector, must not leave callers waiting.
+        let _ending = Ending(link);
         let mut refused = None;
         loop {
             if !link.dialling() {
@@ -47,17 +49,18 @@ impl Route {
                 attempt = self.dial() => attempt,
                 () = link.wait(None, Reawakening::None) => break,
             };
-            let pause = match attempt {
+            let (pause, unless) = match attempt {
                 Ok(dialled) => {
                     refused = None;
                     self.converse(dialled, &mut backoff).await;
-                    backoff.next_pause()
+                    // That the peer lives is known. If it were a reason to dial at once, two nodes that lose
+                    // every connection would wake each other for ever.
+                    (backoff.next_pause(), Reawakening::Address)
                 }
-                Err(error) => self.note_failure(error, &mut refused, &mut backoff),
+                Err(error) => (self.note_failure(error, &mut refused, &mut backoff), Reawakening::Redial),
             };
-            link.wait(Some(Instant::now() + pause), Reawakening::Redial).await;
+            link.wait(Some(Instant::now() + pause), unless).await;
         }
-        link.end();
     }
 
     async fn dial(&self) -> Result<Dialled, HandshakeError> {
@@ -119,6 +122,15 @@ impl Route {
         *refused = Some(why);
         self.link().failed(Reason::Refused(why));
         backoff.jittered(self.shared.config.refused_retry)
+    }
+}
+
+/// Ends the link when it is dropped.
+struct Ending<'a>(&'a Link);
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        self.0.end();
     }
 }
 

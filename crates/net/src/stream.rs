@@ -2,10 +2,12 @@ use std::fmt;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use quorate_core::NodeId;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::time::timeout;
 
 /// Opens byte streams to peers. Implement it, with [`Acceptor`], to bring another kind of stream: a Unix
 /// socket, TLS, vsock, a simulated link. [`Endpoint`](crate::Endpoint) supplies everything above.
@@ -96,6 +98,22 @@ impl Stream {
     ) -> Self {
         Self { reader: Box::new(reader), writer: Box::new(writer) }
     }
+
+    /// Ends the stream in order: says that nothing more comes, and takes in what the other end still says
+    /// until it has nothing more either, or `limit` has passed.
+    ///
+    /// A TCP socket that is closed with input unread is reset, and then the other end may never see what was
+    /// written last.
+    pub(crate) async fn finish(mut self, limit: Duration) {
+        let finishing = async {
+            self.writer.shutdown().await?;
+            let mut ignored = vec![0; IGNORED_AT_ONCE];
+            while self.reader.read(&mut ignored).await? > 0 {}
+            Ok::<_, io::Error>(())
+        };
+        // The connection ends in any case; nothing is learnt from how.
+        let _ = timeout(limit, finishing).await;
+    }
 }
 
 impl fmt::Debug for Stream {
@@ -103,3 +121,6 @@ impl fmt::Debug for Stream {
         f.write_str("Stream")
     }
 }
+
+/// How many bytes are taken in at once when nobody wants them any more.
+const IGNORED_AT_ONCE: usize = 16 << 10;

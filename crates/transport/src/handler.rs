@@ -52,7 +52,8 @@ pub struct Incoming {
     pub lane: Lane,
     /// What remained of its deadline when it arrived; `None` if it has none.
     pub deadline: Option<Duration>,
-    /// The bytes, in one piece. Slices of it share the memory of a larger read: copy what is kept for long.
+    /// The bytes, in one piece. They may be a slice of a larger read, whose memory they keep from being freed:
+    /// copy what is short and kept for long.
     pub body: Bytes,
 }
 

@@ -77,7 +77,7 @@ impl Transport for MemoryTransport {
             None => (&mut answered).await,
             Some(expires) => match tokio::time::timeout_at(expires, &mut answered).await {
                 Ok(ended) => ended,
-                Err(_) => return Err(CallError::DeadlineExceeded { sent: sent.get() }),
+                Err(_) => return Err(CallError::DeadlineExceeded { sent: !sent.withdraw() }),
             },
         };
         ended.unwrap_or(Err(CallError::Indeterminate(Reason::Disconnected)))

@@ -124,11 +124,14 @@ impl Registry {
         };
         async move {
             let permit = permit?;
-            let mut answer = permit.0.handler.on_call(from, call);
+            let panicked = || Status::new(StatusCode::Failed, "the handler panicked");
+            // A handler written by hand may do its work, and panic, before there is a future.
+            let handler = &permit.0.handler;
+            let mut answer =
+                catch_unwind(AssertUnwindSafe(|| handler.on_call(from, call))).map_err(|_| panicked())?;
             poll_fn(|cx| {
-                catch_unwind(AssertUnwindSafe(|| answer.as_mut().poll(cx))).unwrap_or_else(|_| {
-                    Poll::Ready(Err(Status::new(StatusCode::Failed, "the handler panicked")))
-                })
+                catch_unwind(AssertUnwindSafe(|| answer.as_mut().poll(cx)))
+                    .unwrap_or_else(|_| Poll::Ready(Err(panicked())))
             })
             .await
         }

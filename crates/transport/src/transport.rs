@@ -78,7 +78,8 @@ pub trait Transport: Send + Sync + 'static {
 
     /// Sends a request and waits for its answer.
     ///
-    /// Without a deadline it waits for as long as the connection lasts, or can still be made.
+    /// Without a deadline it waits for as long as the connection lasts, or can still be made. The answer may be
+    /// a slice of a larger read, whose memory it keeps from being freed: copy what is short and kept for long.
     ///
     /// # Cancel safety
     ///

@@ -147,5 +147,32 @@ async fn a_deadline_in_the_queue_counts_as_not_sent() {
     let mut call = one.call(TWO, Message::new(PROTOCOL, "x").within(Duration::from_millis(1)));
     assert!(std::future::poll_fn(|cx| std::task::Poll::Ready(call.as_mut().poll(cx))).await.is_pending());
     tokio::time::advance(Duration::from_millis(2)).await;
-    assert!(matches!(call.await, Err(CallError::DeadlineExceeded { .. } | CallError::NotSent(_))));
+    assert_eq!(call.await, Err(CallError::DeadlineExceeded { sent: false }));
+}
+
+/// Panics before there is a future at all.
+struct Hasty;
+
+impl Handler for Hasty {
+    fn on_call<'a, 'b>(
+        &'a self,
+        _: NodeIdentity,
+        _: Incoming,
+    ) -> std::pin::Pin<Box<dyn Future<Output = Result<Body, Status>> + Send + 'b>>
+    where
+        'a: 'b,
+        Self: 'b,
+    {
+        panic!("no future was made");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handler_that_panics_before_its_future_is_a_failure() {
+    let (_network, one, two) = pair(MemoryConfig::default());
+    two.register(PROTOCOL, Arc::new(Hasty)).expect("it is the only handler").forever();
+    match one.call(TWO, Message::new(PROTOCOL, "x")).await {
+        Err(CallError::Remote(status)) => assert_eq!(status.code(), StatusCode::Failed),
+        other => panic!("{other:?}"),
+    }
 }

@@ -80,8 +80,10 @@ impl Builder {
         });
         let (closing, closed) = watch::channel(false);
         let address = acceptor.address();
-        let listening = runtime.spawn(Listener::new(shared.clone(), closed).run(acceptor));
-        let endpoint = Endpoint { shared, address, closing, tasks: Mutex::new(vec![listening]), runtime };
+        let listening = Listener::new(shared.clone(), closed).run(acceptor);
+        let (alive, tasks) = (watch::Sender::new(0), Mutex::default());
+        let endpoint = Endpoint { shared, address, closing, alive, tasks, runtime };
+        endpoint.spawn(listening);
         for (node, address) in peers {
             endpoint.set_peer(node, address);
         }

@@ -9,6 +9,8 @@ pub(crate) struct Frame {
 }
 
 /// Cuts what is read into frames, many a read, without copying bodies.
+///
+/// Bodies share the memory of the read that they came by: at most some 128 KiB, or twice the body's own length.
 pub(crate) struct FrameReader {
     buffer: BytesMut,
     /// The header of the frame whose body is still arriving.
@@ -60,10 +62,23 @@ impl FrameReader {
         self.header = None;
         let body =
             if header.len == 0 { Bytes::new() } else { self.buffer.split_to(header.len as usize).freeze() };
+        if body.len() >= READ {
+            // A small body behind a large one would keep the large one's memory alive for as long as it lives.
+            self.renew();
+        }
         if crc32c::crc32c(&body) != header.body_crc {
             return Err(Violation::BodyChecksum);
         }
         Ok(Some(Frame { header, body }))
+    }
+
+    /// Goes on in a buffer of the usual size.
+    fn renew(&mut self) {
+        let rest = std::mem::take(&mut self.buffer);
+        if !rest.is_empty() {
+            self.buffer.reserve(rest.len().max(READ));
+            self.buffer.extend_from_slice(&rest);
+        }
     }
 
     /// How much memory is held for what has arrived.

@@ -104,7 +104,7 @@ fn the_hello_format_is_frozen() {
 
 #[test]
 fn claimed_lengths_cost_no_memory() {
-    // Two million frames' worth of claims of the longest body, none of which ever comes.
+    // Claims of long bodies, of which no byte ever comes.
     let mut header = sample();
     for len in [64 << 20, 1 << 20, 5000] {
         header.len = len;
@@ -141,6 +141,24 @@ fn bodies_are_not_copied_out_of_the_buffer() {
     let buffer = room.as_ptr() as usize;
     let frame = reader.next().expect("the frame is valid").expect("the frame is whole");
     assert_eq!(frame.body.as_ptr() as usize, buffer + Header::LEN);
+}
+
+#[test]
+fn a_small_body_keeps_no_large_one_in_memory() {
+    let large = (sample(), Body::from(vec![7; 1 << 20]));
+    let bytes =
+        written(&[large, (sample(), Body::from("small")), (sample(), Body::from("part"))], usize::MAX);
+    let mut reader = FrameReader::new(1 << 20);
+    reader.room().extend_from_slice(&bytes[..bytes.len() - 2]);
+    let mut next = || reader.next().expect("the frame is valid");
+    let large = next().expect("the frame is whole").body;
+    let small = next().expect("the frame is whole").body;
+    assert_eq!(small, "small");
+    assert_ne!(small.as_ptr() as usize, large.as_ptr() as usize + large.len() + Header::LEN);
+    assert!(next().is_none());
+    assert!(reader.capacity() <= 128 << 10, "{} bytes are held", reader.capacity());
+    reader.room().extend_from_slice(&bytes[bytes.len() - 2..]);
+    assert_eq!(reader.next().expect("the frame is valid").expect("the frame is whole").body, "part");
 }
 
 fn arbitrary_frame() -> impl Strategy<Value = (Header, Body)> {

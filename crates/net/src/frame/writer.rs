@@ -20,6 +20,9 @@ pub(crate) struct FrameWriter {
     tail: BytesMut,
     pending: usize,
     unflushed: bool,
+    /// Whether the stream took nothing more at the last attempt, and whether it went on after such a time.
+    stuck: bool,
+    unstuck: bool,
 }
 
 impl FrameWriter {
@@ -67,6 +70,23 @@ impl FrameWriter {
 
     /// Writes as much as the stream takes now; ready once everything is written and flushed.
     pub(crate) fn poll_write<W>(&mut self, cx: &mut Context<'_>, writer: &mut W) -> Poll<io::Result<()>>
+    where
+        W: AsyncWrite + Unpin + ?Sized,
+    {
+        let before = self.pending;
+        let polled = self.poll_all(cx, writer);
+        self.unstuck |= self.stuck && self.pending < before;
+        self.stuck = polled.is_pending() && self.pending > 0;
+        polled
+    }
+
+    /// Whether a stream that had been full has taken more since this was last asked, and so whether the other
+    /// end reads. A write to a stream with room says nothing of that: the kernel takes it for a dead peer too.
+    pub(crate) fn take_unstuck(&mut self) -> bool {
+        std::mem::take(&mut self.unstuck)
+    }
+
+    fn poll_all<W>(&mut self, cx: &mut Context<'_>, writer: &mut W) -> Poll<io::Result<()>>
     where
         W: AsyncWrite + Unpin + ?Sized,
     {

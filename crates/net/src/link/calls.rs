@@ -70,7 +70,9 @@ impl Calls {
         self.open.insert(id, Call { answer, expires, sent: false });
         if let Some(expires) = expires {
             let open = &self.open;
-            self.deadlines.add(expires, id, open.len(), |id| open.contains_key(&id));
+            self.deadlines.add(expires, id, open.len(), |at, id| {
+                open.get(&id).is_some_and(|call| call.expires == Some(at))
+            });
         }
         Some((id, answered))
     }

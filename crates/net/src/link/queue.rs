@@ -57,7 +57,7 @@ impl Queues {
         self.lanes.iter().map(|queue| queue.messages.len()).sum::<usize>() == 1
     }
 
-    pub(super) fn clear(&mut self) {
-        self.lanes = Default::default();
+    pub(super) fn clear(&mut self) -> Vec<Queued> {
+        std::mem::take(&mut self.lanes).into_iter().flat_map(|queue| queue.messages).collect()
     }
 }

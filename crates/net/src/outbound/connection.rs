@@ -25,6 +25,8 @@ pub(super) struct Connection<'a> {
     peer_max: usize,
     ping_interval: Duration,
     silence_max: Duration,
+    shutdown_max: Duration,
+    has_spoken: bool,
     /// When anything was last read, written, and asked for as a sign of life.
     heard: Instant,
     spoke: Instant,
@@ -58,6 +60,8 @@ impl<'a> Connection<'a> {
             peer_max: theirs.body_max as usize,
             ping_interval: config.ping_interval,
             silence_max: config.silence_max,
+            shutdown_max: config.shutdown_max,
+            has_spoken: false,
             heard: now,
             spoke: now,
             pinged: now,
@@ -97,7 +101,13 @@ impl<'a> Connection<'a> {
             }
             match step.signal {
                 Some(Signal::Restarted) => return Reason::PeerRestarted,
-                Some(Signal::Done) => return Reason::Closed,
+                Some(Signal::Done) => {
+                    // A peer that was sent nothing has nothing to lose, and need not be waited for.
+                    if self.has_spoken {
+                        self.stream.finish(self.shutdown_max / 2).await;
+                    }
+                    return Reason::Closed;
+                }
                 Some(Signal::Send) => {
                     if self.writer.pending() == 0 {
                         tokio::task::yield_now().await;
@@ -116,6 +126,10 @@ impl<'a> Connection<'a> {
         if !self.writer.is_done() {
             if let Poll::Ready(Err(_)) = self.writer.poll_write(cx, &mut self.stream.writer) {
                 return Poll::Ready(Err(Reason::Disconnected));
+            }
+            // A long frame over a slow link: the peer reads, though it has nothing to say yet.
+            if self.writer.take_unstuck() {
+                self.heard = Instant::now();
             }
         }
         match pin!(self.stream.reader.read_buf(self.reader.room())).poll(cx) {
@@ -145,6 +159,7 @@ impl<'a> Connection<'a> {
 
     fn speak(&mut self, now: Instant) {
         self.spoke = now;
+        self.has_spoken = true;
         self.link.take(now, BATCH, self.peer_max, &mut self.batch);
         for queued in self.batch.messages.drain(..) {
             self.writer.push(header_of(&queued, now), &queued.message.body);

@@ -1,6 +1,8 @@
 //! What the tests of endpoints share.
 #![allow(dead_code, reason = "each test uses a part")]
 
+mod wire;
+
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +13,11 @@ use quorate_net::{Endpoint, EndpointConfig};
 use quorate_transport::{Body, Handler, Incoming, NodeIdentity, ProtocolId, Registration, Status, Transport};
 use tokio::sync::{Notify, mpsc};
 
+#[allow(unused_imports, reason = "each test uses a part")]
+pub(crate) use self::wire::Wires;
+
+/// The length of a long answer.
+pub(crate) const LONG: usize = 30 << 10;
 pub(crate) const PROTOCOL: ProtocolId = ProtocolId::USER;
 
 pub(crate) fn identity(node: u64, boot: u64) -> NodeIdentity {
@@ -40,7 +47,36 @@ pub(crate) async fn soon<T>(coming: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(20), coming).await.expect("it comes within 20 s")
 }
 
-/// Answers `stick` never, `wait` when released, `too long` with more than is allowed, and echoes the rest.
+/// A frame by hand, so that the wire format stands in a second place.
+pub(crate) fn frame(kind: u8, lane: u8, request: u32, body: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    bytes.extend((body.len() as u32).to_le_bytes());
+    bytes.extend(crc32c::crc32c(body).to_le_bytes());
+    bytes.extend([kind, lane]);
+    bytes.extend(PROTOCOL.get().to_le_bytes());
+    bytes.extend(request.to_le_bytes());
+    bytes.extend([0; 12]);
+    bytes.extend(crc32c::crc32c(&bytes).to_le_bytes());
+    bytes.extend(body);
+    bytes
+}
+
+/// What a dialling node 9 says to node 2, in a range of versions.
+pub(crate) fn hello(versions: (u16, u16)) -> Vec<u8> {
+    let mut body = b"quorate\0".to_vec();
+    body.extend(versions.0.to_le_bytes());
+    body.extend(versions.1.to_le_bytes());
+    body.extend([0; 4]);
+    for number in [1u64, 9, 90, 2] {
+        body.extend(number.to_le_bytes());
+    }
+    body.extend((4u32 << 20).to_le_bytes());
+    body.extend([0; 4]);
+    frame(1, 0, 0, &body)
+}
+
+/// Answers `stick` never, `wait` when released, `wait long` too but with more, `yield` after a yield, `too long` with more than is allowed, and
+/// echoes the rest.
 struct Answerer {
     begun: mpsc::UnboundedSender<String>,
     dropped: mpsc::UnboundedSender<()>,
@@ -101,7 +137,12 @@ impl Handler for Answerer {
                 let _told = TellOnDrop(self.dropped.clone());
                 std::future::pending::<()>().await;
             }
+            b"wait long" => {
+                self.released.notified().await;
+                return Ok(vec![b'.'; LONG].into());
+            }
             b"wait" => self.released.notified().await,
+            b"yield" => tokio::task::yield_now().await,
             b"too long" => return Ok(vec![0; (4 << 20) + 1].into()),
             _ => {}
         }

@@ -1,5 +1,5 @@
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -24,15 +24,32 @@ pub(super) struct Pending {
     sent: Sent,
 }
 
-/// Whether a call has left its queue.
+/// Whether a call is still in its queue, has left it, or has been withdrawn before it could: decided once.
 #[derive(Clone)]
-pub(super) struct Sent(Arc<AtomicBool>);
+pub(super) struct Sent(Arc<AtomicU8>);
 
 impl Sent {
-    pub(super) fn get(&self) -> bool {
-        self.0.load(Ordering::Acquire)
+    /// Notes that the call leaves. False if it was withdrawn.
+    fn mark(&self) -> bool {
+        self.0.compare_exchange(QUEUED, SENT, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+
+    /// Keeps the call from leaving. False if it has left.
+    pub(super) fn withdraw(&self) -> bool {
+        match self.0.compare_exchange(QUEUED, WITHDRAWN, Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) => true,
+            Err(state) => state == WITHDRAWN,
+        }
+    }
+
+    fn get(&self) -> bool {
+        self.0.load(Ordering::Acquire) == SENT
     }
 }
+
+const QUEUED: u8 = 0;
+const SENT: u8 = 1;
+const WITHDRAWN: u8 = 2;
 
 impl Pending {
     pub(super) fn new(answer: oneshot::Sender<Result<Bytes, CallError>>) -> Self {
@@ -163,6 +180,8 @@ async fn run(link: Arc<Link>, network: std::sync::Weak<Shared>) {
             deliver(&link, &network, item, &mut calls);
             // Other senders and receivers get their turn between two messages.
             tokio::task::yield_now().await;
+            // The queue may never be empty, and what has ended is to be let go all the same.
+            while calls.try_join_next().is_some() {}
         }
         tokio::select! {
             biased;
@@ -174,8 +193,14 @@ async fn run(link: Arc<Link>, network: std::sync::Weak<Shared>) {
 
 fn deliver(link: &Arc<Link>, network: &std::sync::Weak<Shared>, item: Item, calls: &mut JoinSet<()>) {
     let now = Instant::now();
-    let Item { message, expires, pending } = item;
-    if expires.is_some_and(|expires| expires <= now) || pending.as_ref().is_some_and(Pending::is_cancelled) {
+    let Item { message, expires, mut pending } = item;
+    if expires.is_some_and(|expires| expires <= now) {
+        if let Some(pending) = pending.as_mut().filter(|pending| pending.sent.withdraw()) {
+            pending.finish(Err(CallError::DeadlineExceeded { sent: false }));
+        }
+        return;
+    }
+    if pending.as_ref().is_some_and(Pending::is_cancelled) {
         return;
     }
     let mut incoming = Incoming::from(message);
@@ -185,7 +210,9 @@ fn deliver(link: &Arc<Link>, network: &std::sync::Weak<Shared>, item: Item, call
         link.to.registry.deliver(from, incoming);
         return;
     };
-    pending.sent.0.store(true, Ordering::Release);
+    if !pending.sent.mark() {
+        return;
+    }
     let answer = link.to.registry.answer(from, incoming);
     let (link, network) = (link.clone(), network.clone());
     calls.spawn(async move {
