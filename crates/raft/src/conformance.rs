@@ -79,10 +79,12 @@ pub fn storage<S: Subject>(mut fresh: impl FnMut(u64) -> S) {
 ///
 /// If a rule is broken.
 pub fn cases<S: Subject>(mut fresh: impl FnMut(u64) -> S) {
-    let cases: [Case<S>; 9] = [
+    let cases: [Case<S>; 11] = [
         ("rule 1: an empty storage recovers as nothing", empty_recovers_as_nothing),
         ("rule 1: the fields of a write take effect in order", fields_take_effect_in_order),
+        ("rule 1: a large write is taken in whole", large_is_taken),
         ("rule 2: what was synced survives a crash", synced_survives),
+        ("rule 2: what is recovered is durable", recovered_is_durable),
         ("rule 2: the identity survives a crash", identity_survives),
         ("rule 3: what was written is read before it is synced", written_is_read),
         ("rule 3: reads keep to their limits", reads_keep_to_limits),
@@ -158,6 +160,34 @@ fn fields_take_effect_in_order<S: Subject>(subject: &mut S) {
     };
     assert_eq!(found, expected);
     assert_eq!(storage.entries(12, 15, usize::MAX).expect("readable"), log);
+}
+
+fn large_is_taken<S: Subject>(subject: &mut S) {
+    let mut storage = recovered(subject);
+    let entries: Vec<Entry> = (1..=LARGE_ENTRIES).map(|index| entry(1, index)).collect();
+    storage.write(&Write { entries: entries.clone(), ..write(1) }).expect("written");
+    storage.sync().expect("synced");
+    assert!(storage.entries(1, LARGE_ENTRIES + 1, usize::MAX).expect("readable") == entries);
+    drop(storage);
+    subject.crash();
+    let mut storage = recovered(subject);
+    assert!(storage.entries(1, LARGE_ENTRIES + 1, usize::MAX).expect("readable") == entries);
+}
+
+fn recovered_is_durable<S: Subject>(subject: &mut S) {
+    for round in 1..=5 {
+        let mut storage = open(subject);
+        let first = storage.recover().expect("it recovers").last + 1;
+        let entries = vec![entry(round, first), entry(round, first + 1)];
+        storage.write(&Write { entries, hard_state: Some(hard(round)), ..write(round) }).expect("written");
+        // The process ends without a sync, and its device goes on: the next one finds what it finds.
+        drop(storage);
+        let found = open(subject).recover().expect("it recovers");
+        // Then the power fails.
+        subject.crash();
+        assert_eq!(open(subject).recover().expect("it recovers"), found);
+        subject.crash();
+    }
 }
 
 fn synced_survives<S: Subject>(subject: &mut S) {
@@ -306,5 +336,7 @@ fn snapshot(term: Term, index: Index) -> Snapshot {
     Snapshot { meta, data: Bytes::from(format!("state as of {term}/{index}")) }
 }
 
+/// How many entries the large write has: more bytes than a storage may want to take in at once.
+const LARGE_ENTRIES: u64 = 20_000;
 /// How many random lives a storage is led through.
 const LIVES: u64 = 100;

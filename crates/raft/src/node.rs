@@ -59,8 +59,8 @@ impl<S: StateMachine> Node<S> {
     ///
     /// `machine` is the state before any command; the storage's snapshot, if there is one, is restored into
     /// it before this returns. Commands after the snapshot are applied once they are known to be committed:
-    /// a [`read`](Node::read) waits for them. Limits in bytes that are larger than the transport's messages
-    /// are lowered to fit.
+    /// a [`read`](Node::read) waits for them. Limits in bytes that are larger than the transport's messages,
+    /// or than the entries that the storage takes, are lowered to fit.
     ///
     /// # Cancel safety
     ///
@@ -102,7 +102,7 @@ impl<S: StateMachine> Node<S> {
         draws: Draws,
     ) -> Result<Self, StartError> {
         config.validate()?;
-        fit(&mut config, links.message_bytes_max())?;
+        fit(&mut config, links.message_bytes_max(), storage.entry_bytes_max())?;
         let (storage, recovered) = recover(Box::new(storage)).await?;
         let snapshot = recovered.snapshot.as_ref().map_or(0, |snapshot| snapshot.last.index);
         let core = Raft::new(config.clone(), recovered, draws.boot, draws.seed, Time::ZERO)?;
@@ -205,9 +205,17 @@ impl<S: StateMachine> Node<S> {
         let permit = self.0.reads.acquire(1).ok_or(ReadError::Overloaded)?;
         let (sender, answer) = oneshot::channel();
         let job: ReadJob<S> = Box::new(move |state| {
-            let seen = state.map(|state| catch_unwind(AssertUnwindSafe(|| read(state))));
+            let seen = match state {
+                Ok(state) => Ok(catch_unwind(AssertUnwindSafe(|| read(state)))),
+                Err(error) => {
+                    let _ = catch_unwind(AssertUnwindSafe(|| drop(read)));
+                    Err(error)
+                }
+            };
             drop(permit);
-            let _ = sender.send(seen);
+            // What was read is dropped here if the caller has gone, and the closure if there is nothing to
+            // see. Should that panic, it is the end of a value that nobody waits for, and of nothing else.
+            let _ = catch_unwind(AssertUnwindSafe(|| sender.send(seen)));
         });
         self.0.mailbox.push_request(request(job)).map_err(|(error, _)| match error {
             PushError::Full => ReadError::Overloaded,
@@ -265,9 +273,10 @@ impl<S: StateMachine> Node<S> {
         reason.unwrap_or(StopReason::Runtime)
     }
 
-    /// Stops the node and waits until it has. What is committed is applied and answered; other proposals
-    /// under way end as [`ProposeError::Stopped`], later ones as [`ProposeError::NotRunning`]. A storage call
-    /// or an apply under way is waited for, 10 s at the most.
+    /// Stops the node and waits until it has. What was handed to the state machine by then is applied and
+    /// answered; all other proposals under way, committed or not, end as [`ProposeError::Stopped`]: unknown.
+    /// Later ones end as [`ProposeError::NotRunning`]. A storage call or an apply under way is waited for,
+    /// 10 s at the most.
     ///
     /// # Cancel safety
     ///
@@ -306,15 +315,18 @@ impl<S: StateMachine> Drop for Shared<S> {
     }
 }
 
-/// Lowers the limits on what goes into one message to what the links carry.
-fn fit(config: &mut Config, message_bytes_max: usize) -> Result<(), ConfigError> {
+/// Lowers the limits on what goes into one message to what the links carry, and that on a command to what
+/// the storage takes as well.
+fn fit(config: &mut Config, message_bytes_max: usize, entry_bytes_max: usize) -> Result<(), ConfigError> {
     let room = message_bytes_max.saturating_sub(MESSAGE_OVERHEAD_BYTES);
+    let field = "command_bytes_max";
     if room == 0 {
-        return Err(ConfigError {
-            field: "command_bytes_max",
-            reason: "no message of the links can carry one",
-        });
+        return Err(ConfigError { field, reason: "no message of the links can carry one" });
     }
+    if entry_bytes_max == 0 {
+        return Err(ConfigError { field, reason: "no entry of the storage can hold one" });
+    }
+    config.command_bytes_max = config.command_bytes_max.min(entry_bytes_max);
     for limit in
         [&mut config.command_bytes_max, &mut config.append_bytes_max, &mut config.snapshot_chunk_bytes]
     {

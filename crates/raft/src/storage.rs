@@ -28,13 +28,15 @@ use crate::entry::{Entry, EntryId, Index, Membership, Term};
 /// 2. **Prefix durability.** After [`sync`](Storage::sync) returns, every write before it survives a crash.
 ///    Before, a crash may lose any suffix of the writes that were not synced, but never one in the middle. It
 ///    may also cut the last one that survives, between two of its fields or two of its entries; a snapshot
-///    that survives without the restart that follows it is completed by the recovery.
+///    that survives without the restart that follows it is completed by the recovery. What
+///    [`recover`](Storage::recover) reports is durable by then, even if the one who wrote it never synced it:
+///    a node acknowledges a recovered entry at once.
 /// 3. **Read your writes.** [`entries`](Storage::entries) sees what was written, synced or not.
 /// 4. **Failure is final.** After an error from `write` or `sync`, the storage refuses everything else. A
 ///    failed fsync must not be retried: the kernel may have dropped the pages it failed to write.
 /// 5. **No guessing.** Damage is an error, never a shorter log.
 pub trait Storage: Send + 'static {
-    /// What survived. Called once, before anything else.
+    /// What survived, all of it durable. Called once, before anything else.
     fn recover(&mut self) -> Result<Recovered, StorageError>;
 
     /// Takes a write in: visible to reads at once, durable after the next [`sync`](Storage::sync). Refuses an
@@ -56,6 +58,13 @@ pub trait Storage: Send + 'static {
     /// saves two changes of thread a write. Asked once.
     fn blocks(&self) -> bool {
         true
+    }
+
+    /// The largest payload of an entry that fits, in bytes. A [`Node`](crate::Node) takes no commands that
+    /// are larger, because one that is committed and can't be written would stop every node that meets it:
+    /// give the nodes of a group storages with the same limit. Asked once.
+    fn entry_bytes_max(&self) -> usize {
+        usize::MAX
     }
 }
 

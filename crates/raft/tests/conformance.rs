@@ -33,7 +33,8 @@ fn memory_keeps_the_rules() {
 mod on_disk {
     use std::fs;
 
-    use quorate_raft::Log;
+    use bytes::Bytes;
+    use quorate_raft::{Entry, EntryId, EntryPayload, Log, Storage, Write};
     use quorate_wal::{Config, CrashFates, Directory, SimulatedDisk, Tear};
     use tempfile::TempDir;
 
@@ -51,7 +52,9 @@ mod on_disk {
             let disk = SimulatedDisk::new(seed);
             disk.set_tear(if seed % 2 == 0 { Tear::Sector } else { Tear::Byte });
             let fates = [CrashFates::Random, CrashFates::LoseAll, CrashFates::KeepAll][seed as usize % 3];
-            let config = Config::with_segment_bytes(4096 << (seed % 3));
+            let mut config = Config::with_segment_bytes(4096 << (seed % 3));
+            // Less than the kit's large write.
+            config.stage_bytes_max = 64 << 10;
             Self { disk, fates, config, group: seed % 2 * 7 }
         }
     }
@@ -85,11 +88,46 @@ mod on_disk {
     }
 
     #[test]
+    fn a_write_may_be_larger_than_what_may_be_staged() {
+        let disk = SimulatedDisk::new(1);
+        let open = || Log::with_disk(disk.clone(), Config::default()).expect("it opens");
+        let mut log = open();
+        log.recover().expect("it recovers");
+        let command = Bytes::from(vec![7; 1 << 20]);
+        let entry =
+            |index| Entry { id: EntryId::new(1, index), payload: EntryPayload::Command(command.clone()) };
+        let entries: Vec<Entry> = (1..=70).map(entry).collect();
+        let cost: usize = entries.iter().map(Entry::cost).sum();
+        assert!(cost > Config::default().stage_bytes_max);
+        log.write(&Write { entries, ..Write::default() }).expect("taken in, piece by piece");
+        log.sync().expect("synced");
+        drop(log);
+        disk.crash(CrashFates::LoseAll);
+        assert_eq!(open().recover().expect("it recovers").last, 70);
+    }
+
+    #[test]
+    fn the_largest_entry_is_what_the_log_says() {
+        let config = Config::with_segment_bytes(64 << 10);
+        let mut log = Log::with_disk(SimulatedDisk::new(1), config).expect("it opens");
+        log.recover().expect("it recovers");
+        let max = log.entry_bytes_max();
+        assert_eq!(log.group(5).entry_bytes_max(), max);
+        let entry = |index, len| Entry {
+            id: EntryId::new(1, index),
+            payload: EntryPayload::Command(vec![0; len].into()),
+        };
+        log.write(&Write { entries: vec![entry(1, max)], ..Write::default() }).expect("it fits");
+        log.write(&Write { entries: vec![entry(2, max + 1)], ..Write::default() })
+            .expect_err("a byte too many");
+    }
+
+    #[test]
     fn a_disk_that_lies_about_syncs_is_found_out() {
         let lying = |seed| {
             let mut subject = OnSimulatedDisk::new(seed);
             subject.fates = CrashFates::LoseAll;
-            drop(subject.open().map(|mut log| quorate_raft::Storage::recover(&mut log)));
+            drop(subject.open().map(|mut log| log.recover()));
             subject.disk.lie_about_syncs(true);
             subject
         };
@@ -133,7 +171,6 @@ mod on_disk {
 
     #[test]
     fn a_flipped_bit_is_damage_and_deletes_nothing() {
-        use quorate_raft::{Entry, EntryId, EntryPayload, Storage, Write};
         let directory = tempfile::tempdir().expect("a directory");
         let mut log = Log::open(directory.path()).expect("it opens");
         log.recover().expect("it recovers");

@@ -3,16 +3,16 @@
 #[path = "driver/cluster.rs"]
 mod cluster;
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
 use bytes::Bytes;
 use cluster::{Cluster, POISON, command, soon};
 use quorate_core::{BootId, ClusterId, NodeId, Outcome};
 use quorate_raft::{
-    Config, Draws, Entry, Index, Memory, MemoryHub, Node, ProposeError, ReadError, Recovered, RoleKind,
-    Snapshot, StartError, StopReason, Storage, StorageError, TransportGroups, Write,
+    Config, Draws, Entry, Index, Memory, MemoryHub, Node, ProposeError, ReadError, Recovered, RestoreError,
+    RoleKind, Snapshot, StartError, StateMachine, StopReason, Storage, StorageError, TransportGroups, Write,
 };
 use quorate_transport::{MemoryNetwork, Transport};
 
@@ -340,6 +340,134 @@ async fn a_storage_that_panics_stops_the_node() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_piles_up_behind_a_slow_disk_is_written_in_pieces() {
+    let (disk, seen) = Slow::new(Memory::new(1));
+    let mut config = Config::new(1).bootstrap([1]);
+    config.disk_stall_max = Duration::from_secs(1000);
+    let node = start_with(&MemoryHub::new(), disk, config).await;
+    assert_eq!(soon(node.propose(command("first"))).await, Ok(1));
+    let shut = seen.shut();
+    let large = Bytes::from(vec![0; 1 << 20]);
+    let mut proposals = Vec::new();
+    for _ in 0..30 {
+        let (node, large) = (node.clone(), large.clone());
+        proposals.push(tokio::spawn(async move { node.propose(large).await }));
+        // A turn of the core for each, and so a write.
+        for _ in 0..20 {
+            tokio::task::yield_now().await;
+        }
+    }
+    drop(shut);
+    for proposal in proposals {
+        soon(proposal).await.expect("no panic").expect("committed");
+    }
+    let largest = seen.largest.load(Ordering::Relaxed);
+    assert!((2 << 20..=8 << 20).contains(&largest), "the largest write had {largest} bytes");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_command_that_the_storage_cannot_hold_is_refused() {
+    let hub = MemoryHub::new();
+    let (mut disk, _) = Slow::new(Memory::new(1));
+    disk.entry_bytes_max = 100;
+    let node = start_alone(&hub, disk).await;
+    let refused = soon(node.propose(Bytes::from(vec![0; 101]))).await;
+    assert_eq!(refused, Err(ProposeError::TooLarge { len: 101, max: 100 }));
+    assert_eq!(soon(node.propose(Bytes::from(vec![0; 100]))).await, Ok(1));
+    soon(node.shutdown()).await;
+    let (mut disk, _) = Slow::new(Memory::new(1));
+    disk.entry_bytes_max = 0;
+    let links = Arc::new(hub.links(1));
+    let draws = Draws { boot: BootId::new(1), seed: 1 };
+    let machine = cluster::Journal::default();
+    let error = Node::start_with(Config::new(1), disk, machine, links, draws).await;
+    assert!(matches!(error, Err(StartError::Config(error)) if error.field == "command_bytes_max"));
+}
+
+#[cfg(feature = "wal")]
+#[tokio::test(start_paused = true)]
+async fn a_command_larger_than_a_record_of_the_log_stops_nobody() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut config = Config::new(1).bootstrap([1]);
+    config.command_bytes_max = 100 << 20;
+    let log = quorate_raft::Log::open(directory.path()).expect("it opens");
+    let node = start_with(&MemoryHub::new(), log, config).await;
+    let refused = soon(node.propose(Bytes::from(vec![0; 16 << 20]))).await;
+    assert!(matches!(refused, Err(ProposeError::TooLarge { .. })), "{refused:?}");
+    assert_eq!(soon(node.propose(command("a"))).await, Ok(1));
+}
+
+/// Answers with something that panics when it is dropped unseen.
+struct Brittle;
+
+struct Shard;
+
+impl Drop for Shard {
+    fn drop(&mut self) {
+        panic!("a shard was dropped");
+    }
+}
+
+impl StateMachine for Brittle {
+    type Command = Bytes;
+    type Response = Shard;
+
+    fn apply(&mut self, batch: Vec<Bytes>) -> Vec<Shard> {
+        batch.iter().map(|_| Shard).collect()
+    }
+
+    fn snapshot(&self) -> Bytes {
+        Bytes::new()
+    }
+
+    fn restore(&mut self, _: Bytes) -> Result<(), RestoreError> {
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_response_that_panics_when_it_is_dropped_stops_the_node() {
+    let (disk, seen) = Slow::new(Memory::new(1));
+    let links = Arc::new(MemoryHub::new().links(1));
+    let draws = Draws { boot: BootId::new(1), seed: 1 };
+    let config = Config::new(1).bootstrap([1]);
+    let node = Node::start_with(config, disk, Brittle, links, draws).await.expect("it starts");
+    soon(node.wait(|status| status.role == RoleKind::Leader)).await.expect("it leads");
+    let shut = seen.shut();
+    // Several, in one batch: a panic while another one unwinds would end the process.
+    for _ in 0..3 {
+        let given_up = tokio::time::timeout(Duration::ZERO, node.propose(command("a"))).await;
+        assert!(given_up.is_err(), "the disk stands still");
+    }
+    drop(shut);
+    let reason = soon(node.stopped()).await;
+    assert!(matches!(&reason, StopReason::StateMachine(text) if text.contains("shard")), "{reason}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_read_that_panics_when_it_is_dropped_stops_nobody() {
+    struct Burr;
+    impl Drop for Burr {
+        fn drop(&mut self) {
+            panic!("a burr was dropped");
+        }
+    }
+    let cluster = Cluster::of(3).await;
+    let leader = cluster.leader().await;
+    let node = cluster.node(leader);
+    // Its closure is dropped unused when the read times out, and its result when nobody waits for it.
+    cluster.hub.isolate(leader);
+    let burr = Burr;
+    let read = soon(node.read(move |_| std::mem::forget(burr))).await;
+    assert_eq!(read, Err(ReadError::TimedOut));
+    cluster.hub.heal();
+    cluster.leader().await;
+    assert!(tokio::time::timeout(Duration::ZERO, node.read(|_| Burr)).await.is_err());
+    soon(node.propose(command("a"))).await.expect("the node goes on");
+    assert_eq!(node.waiting(), 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn nodes_talk_over_a_transport() {
     let network = MemoryNetwork::new(ClusterId::new(9));
     let mut nodes = Vec::new();
@@ -450,8 +578,11 @@ async fn a_runtime_that_ends_answers_everyone() {
 }
 
 async fn start_alone(hub: &MemoryHub, storage: impl Storage) -> Node<cluster::Journal> {
+    start_with(hub, storage, Config::new(1).bootstrap([1])).await
+}
+
+async fn start_with(hub: &MemoryHub, storage: impl Storage, config: Config) -> Node<cluster::Journal> {
     let draws = Draws::random().expect("randomness");
-    let config = Config::new(1).bootstrap([1]);
     let links = Arc::new(hub.links(1));
     Node::start_with(config, storage, cluster::Journal::default(), links, draws).await.expect("it starts")
 }
@@ -479,5 +610,78 @@ impl Storage for Blocking {
 
     fn snapshot(&mut self) -> Result<Option<Snapshot>, StorageError> {
         self.0.snapshot()
+    }
+}
+
+/// A memory storage whose syncs can be held up.
+struct Slow {
+    disk: Memory,
+    seen: Arc<Seen>,
+    entry_bytes_max: usize,
+}
+
+/// What a slow storage saw.
+#[derive(Default)]
+struct Seen {
+    shut: Mutex<bool>,
+    opened: Condvar,
+    largest: AtomicUsize,
+}
+
+impl Seen {
+    /// Holds syncs up until the guard is dropped.
+    fn shut(&self) -> Shut<'_> {
+        *self.gate() = true;
+        Shut(self)
+    }
+
+    fn gate(&self) -> MutexGuard<'_, bool> {
+        self.shut.lock().expect("nobody panics with it")
+    }
+}
+
+/// Opens again on drop.
+struct Shut<'a>(&'a Seen);
+
+impl Drop for Shut<'_> {
+    fn drop(&mut self) {
+        *self.0.gate() = false;
+        self.0.opened.notify_all();
+    }
+}
+
+impl Slow {
+    fn new(disk: Memory) -> (Self, Arc<Seen>) {
+        let seen = Arc::new(Seen::default());
+        (Self { disk, seen: Arc::clone(&seen), entry_bytes_max: usize::MAX }, seen)
+    }
+}
+
+impl Storage for Slow {
+    fn recover(&mut self) -> Result<Recovered, StorageError> {
+        self.disk.recover()
+    }
+
+    fn write(&mut self, write: &Write) -> Result<(), StorageError> {
+        let bytes = write.entries.iter().map(Entry::cost).sum();
+        self.seen.largest.fetch_max(bytes, Ordering::Relaxed);
+        self.disk.write(write)
+    }
+
+    fn sync(&mut self) -> Result<(), StorageError> {
+        drop(self.seen.opened.wait_while(self.seen.gate(), |shut| *shut).expect("nobody panics with it"));
+        self.disk.sync()
+    }
+
+    fn entries(&mut self, from: Index, to: Index, max_bytes: usize) -> Result<Vec<Entry>, StorageError> {
+        self.disk.entries(from, to, max_bytes)
+    }
+
+    fn snapshot(&mut self) -> Result<Option<Snapshot>, StorageError> {
+        self.disk.snapshot()
+    }
+
+    fn entry_bytes_max(&self) -> usize {
+        self.entry_bytes_max
     }
 }

@@ -1,5 +1,9 @@
+use std::any::Any;
+use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
@@ -24,7 +28,14 @@ pub(crate) async fn run<S: StateMachine>(
     jobs: mpsc::UnboundedReceiver<Job<S>>,
     mailbox: Arc<Mailbox<S>>,
 ) {
-    if let Err(reason) = serve(machine, jobs, &mailbox).await {
+    let mut served = pin!(serve(machine, jobs, &mailbox));
+    // What the application calls its own is dropped in many places. A panic in one of them that went past
+    // here would take this task away without a word, and the node would wait for it for ever.
+    let served = poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| served.as_mut().poll(cx))) {
+        Ok(poll) => poll,
+        Err(payload) => Poll::Ready(Err(panicked(payload.as_ref()))),
+    });
+    if let Err(reason) = served.await {
         mailbox.stop(reason);
     }
 }
@@ -87,12 +98,20 @@ fn apply<S: StateMachine>(machine: &mut S, batch: Vec<Answerable<S>>) -> Result<
         let text = format!("apply gave {responses} responses for {commands} commands");
         return Err(StopReason::StateMachine(text));
     }
+    let mut answered = Ok(());
     for (reply, response) in replies.into_iter().zip(responses) {
-        if let Some(reply) = reply {
-            reply.send(Ok(response));
-        }
+        // A response for which nobody waits is dropped here. Each by itself, because a second that panicked
+        // while the first did would end the process.
+        let sent = guarded(|| {
+            match reply {
+                Some(reply) => reply.send(Ok(response)),
+                None => drop(response),
+            }
+            Ok(())
+        });
+        answered = answered.and(sent);
     }
-    Ok(applied)
+    answered.map(|()| applied)
 }
 
 /// The snapshot to restore; `None` if the storage has gone, whose own failure is then the reason to stop.
@@ -117,11 +136,17 @@ async fn aside<S: StateMachine, R: Send + 'static>(
         let result = guarded(|| work(&mut machine))?;
         Ok((machine, result))
     });
-    // Only a runtime that shuts down takes a task away: panics are caught inside.
-    task.await.unwrap_or(Err(StopReason::Runtime))
+    task.await.unwrap_or_else(|error| {
+        // Panics at work are caught inside; one in the drop of a state machine that has failed is not.
+        Err(error.try_into_panic().map_or(StopReason::Runtime, |payload| panicked(payload.as_ref())))
+    })
 }
 
 fn guarded<R>(work: impl FnOnce() -> Result<R, StopReason>) -> Result<R, StopReason> {
     let caught = catch_unwind(AssertUnwindSafe(work));
-    caught.unwrap_or_else(|payload| Err(StopReason::StateMachine(panic_text(payload.as_ref()))))
+    caught.unwrap_or_else(|payload| Err(panicked(payload.as_ref())))
+}
+
+fn panicked(payload: &(dyn Any + Send)) -> StopReason {
+    StopReason::StateMachine(panic_text(payload))
 }

@@ -8,6 +8,7 @@ use tokio::sync::oneshot;
 use super::mailbox::Mailbox;
 use super::stop::{StopReason, panic_text};
 use crate::core::{Input, LoadRequest};
+use crate::entry::Entry;
 use crate::state_machine::StateMachine;
 use crate::storage::{Snapshot, Storage, StorageError, Write, WriteId};
 
@@ -163,7 +164,11 @@ fn run(
         let mut jobs = jobs.peekable();
         while let Some(mut job) = jobs.next() {
             if let DiskJob::Write(write) = &mut job {
-                while let Some(DiskJob::Write(next)) = jobs.next_if(appends_only) {
+                let mut bytes = cost(write);
+                while let Some(DiskJob::Write(next)) =
+                    jobs.next_if(|job| appends(job, MERGED_BYTES_MAX.saturating_sub(bytes)))
+                {
+                    bytes += cost(&next);
                     write.entries.extend(next.entries);
                     write.id = next.id;
                 }
@@ -182,8 +187,14 @@ fn run(
     }
 }
 
-/// Whether the job is a write that could as well have been the end of the write before.
-fn appends_only(job: &DiskJob) -> bool {
+/// What the entries of a write count, in bytes.
+fn cost(write: &Write) -> usize {
+    write.entries.iter().map(Entry::cost).sum()
+}
+
+/// Whether the job is a write that could as well have been the end of the write before, and of no more bytes
+/// than this.
+fn appends(job: &DiskJob, bytes_max: usize) -> bool {
     let DiskJob::Write(write) = job else { return false };
     let Write { id: _, hard_state, snapshot, restart_after, discard_before, truncate_from, entries: _ } =
         write;
@@ -192,6 +203,7 @@ fn appends_only(job: &DiskJob) -> bool {
         && restart_after.is_none()
         && discard_before.is_none()
         && truncate_from.is_none()
+        && cost(write) <= bytes_max
 }
 
 fn run_one(
@@ -237,3 +249,7 @@ fn run_one(
 fn lock(queue: &Mutex<Queue>) -> MutexGuard<'_, Queue> {
     queue.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+/// How many bytes of entries are handed to the storage as one write, unless one write of the core has more. A
+/// larger one is no faster, and an application's storage would have to take it.
+const MERGED_BYTES_MAX: usize = 8 << 20;

@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use quorate_wal::{Directory, Disk, Error as WalError, StreamId};
 
 use super::layout::{
-    decode_entry, decode_snapshot, decode_state, encode_entry, encode_snapshot, encode_state,
+    ENTRY_HEAD_BYTES, decode_entry, decode_snapshot, decode_state, encode_entry, encode_snapshot,
+    encode_state,
 };
 use super::outline::Outline;
 use super::{HardState, Recovered, Snapshot, SnapshotMeta, Storage, StorageError, Write};
@@ -22,11 +23,30 @@ use crate::entry::{Entry, EntryId, Index};
 pub struct Log<D: Disk = Directory> {
     wal: Arc<Mutex<quorate_wal::Log<D>>>,
     group: u64,
+    limits: Limits,
     hard: HardState,
     outline: Outline,
     snapshot: Option<SnapshotMeta>,
     read: Option<Snapshot>,
     failure: Option<StorageError>,
+}
+
+/// What the log under it takes.
+#[derive(Clone, Copy)]
+struct Limits {
+    /// The largest payload of an entry.
+    entry_bytes_max: usize,
+    /// How much may be staged before it is written.
+    stage_bytes_max: usize,
+}
+
+impl Limits {
+    fn of(config: &quorate_wal::Config) -> Self {
+        Self {
+            entry_bytes_max: config.record_bytes_max.saturating_sub(ENTRY_HEAD_BYTES),
+            stage_bytes_max: config.stage_bytes_max.min(STAGE_BYTES_MAX),
+        }
+    }
 }
 
 impl Log {
@@ -38,23 +58,25 @@ impl Log {
     /// [`StorageError::Damaged`] if what is there can't be trusted.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, StorageError> {
         let config = quorate_wal::Config { sealed_bytes_max: SNAPSHOT_BYTES_MAX, ..Default::default() };
+        let limits = Limits::of(&config);
         let wal = quorate_wal::Log::open_with(path, config).map_err(opening)?;
-        Ok(Self::on(Arc::new(Mutex::new(wal)), 0))
+        Ok(Self::on(Arc::new(Mutex::new(wal)), limits, 0))
     }
 }
 
 impl<D: Disk> Log<D> {
     /// Opens the log on a disk of any kind, made new if it has none, for group 0.
     ///
-    /// The limit on a record must leave room for the largest command and 9 bytes, and that on a state for 39
-    /// bytes and 24 for each voter.
+    /// The limit on a record is that on a command and 9 bytes: a [`Node`](crate::Node) on it takes none that
+    /// are larger. The limit on a state must leave room for 39 bytes and 24 for each voter.
     ///
     /// # Errors
     ///
     /// As [`Log::open`].
     pub fn with_disk(disk: D, config: quorate_wal::Config) -> Result<Self, StorageError> {
+        let limits = Limits::of(&config);
         let wal = quorate_wal::Log::with_disk(disk, config).map_err(opening)?;
-        Ok(Self::on(Arc::new(Mutex::new(wal)), 0))
+        Ok(Self::on(Arc::new(Mutex::new(wal)), limits, 0))
     }
 
     /// The storage of another group on the same log. Ask once for each: two storages of one group at a time
@@ -62,13 +84,14 @@ impl<D: Disk> Log<D> {
     ///
     /// The groups' syncs go one after another, and each makes durable what all of them have written.
     pub fn group(&self, group: u64) -> Self {
-        Self::on(Arc::clone(&self.wal), group)
+        Self::on(Arc::clone(&self.wal), self.limits, group)
     }
 
-    fn on(wal: Arc<Mutex<quorate_wal::Log<D>>>, group: u64) -> Self {
+    fn on(wal: Arc<Mutex<quorate_wal::Log<D>>>, limits: Limits, group: u64) -> Self {
         Self {
             wal,
             group,
+            limits,
             hard: HardState::default(),
             outline: Outline::new(EntryId::ZERO),
             snapshot: None,
@@ -131,6 +154,11 @@ impl<D: Disk> Log<D> {
                 return Err(StorageError::Failed(format!("entry {} doesn't follow {last}", entry.id)));
             }
             let (head, payload) = encode_entry(entry);
+            // A write may hold more than may be staged: what is staged is brought to the file in between.
+            let staged = wal.staged_bytes();
+            if staged > 0 && staged + payload.len() + RECORD_OVERHEAD_BYTES > self.limits.stage_bytes_max {
+                wal.write().map_err(failed)?;
+            }
             wal.append_parts(stream, entry.id.index, &[&head, &payload]).map_err(failed)?;
             self.outline.append(entry);
         }
@@ -295,7 +323,11 @@ impl<D: Disk> Storage for Log<D> {
     }
 
     fn sync(&mut self) -> Result<(), StorageError> {
-        self.guarded(|_, wal| wal.sync().map_err(failed))
+        self.guarded(|_, wal| {
+            wal.sync().map_err(failed)?;
+            // A log that can't copy its records forward any more would grow until the disk is full.
+            wal.health().map_err(reading)
+        })
     }
 
     fn entries(&mut self, from: Index, to: Index, max_bytes: usize) -> Result<Vec<Entry>, StorageError> {
@@ -326,6 +358,24 @@ impl<D: Disk> Storage for Log<D> {
             }
             Ok(log.read.clone())
         })
+    }
+
+    fn entry_bytes_max(&self) -> usize {
+        self.limits.entry_bytes_max
+    }
+}
+
+/// The last storage of a log notes that all of it is durable, so that the next opening takes damage anywhere
+/// for damage: one small write and a sync, and nothing if that is noted already or something is unsynced.
+impl<D: Disk> Drop for Log<D> {
+    fn drop(&mut self) {
+        if self.failure.is_some() || std::thread::panicking() {
+            return;
+        }
+        if let Some(wal) = Arc::get_mut(&mut self.wal) {
+            // The records are durable without the note; a failure shows when the log is next opened.
+            let _ = wal.get_mut().unwrap_or_else(PoisonError::into_inner).mark();
+        }
     }
 }
 
@@ -385,5 +435,9 @@ fn opening(error: WalError) -> StorageError {
 
 /// The largest snapshot that [`Log::open`] keeps: room for the largest that a node accepts, and its header.
 const SNAPSHOT_BYTES_MAX: u64 = 5 << 30;
+/// How much of a write is staged before it is brought to the file: beyond this a larger piece is no faster.
+const STAGE_BYTES_MAX: usize = 8 << 20;
+/// What an entry takes of the stage beside its payload, at the most: two of the log's headers and its own.
+const RECORD_OVERHEAD_BYTES: usize = 128;
 /// How much is read at a time when the log is opened.
 const SCAN_BYTES: usize = 1 << 20;

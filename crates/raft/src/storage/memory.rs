@@ -126,7 +126,9 @@ impl Memory {
 
 impl Storage for Memory {
     fn recover(&mut self) -> Result<Recovered, StorageError> {
-        let shared = self.usable()?;
+        let mut shared = self.usable()?;
+        // Who recovers relies on all of it, as after a start from a disk whose cache a crash had spared.
+        shared.make_durable();
         let state = &shared.current;
         let mut outline = Outline::new(state.before_first);
         for entry in &state.entries {
@@ -148,12 +150,8 @@ impl Storage for Memory {
     }
 
     fn sync(&mut self) -> Result<(), StorageError> {
-        let mut guard = self.usable()?;
-        let shared = &mut *guard;
-        for write in shared.unsynced.drain(..) {
-            // It was taken in once, after the same writes.
-            let _ = shared.durable.take_in(&write);
-        }
+        let mut shared = self.usable()?;
+        shared.make_durable();
         shared.syncs += 1;
         Ok(())
     }
@@ -178,6 +176,15 @@ impl Storage for Memory {
 
     fn blocks(&self) -> bool {
         false
+    }
+}
+
+impl Shared {
+    fn make_durable(&mut self) {
+        for write in self.unsynced.drain(..) {
+            // It was taken in once, after the same writes.
+            let _ = self.durable.take_in(&write);
+        }
     }
 }
 
