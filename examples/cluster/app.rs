@@ -5,23 +5,22 @@ use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::Parser as _;
 use tokio::runtime::{Builder, Runtime};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::cli::{Cli, Internal, NodeOptions, Options, RestartAfter};
 use crate::console::Console;
 use crate::directory::{Directory, DirectoryError};
 use crate::node::{self, NodeError};
-use crate::supervisor::{Cluster, ClusterError, Plan};
+use crate::supervisor::{Cluster, ClusterError, Plan, Shutdown};
 use crate::tour::{self, Report, TourError};
 
 /// Runs the program with the process's arguments.
 ///
 /// The exit code is 0 if everything went as it should, 1 if it didn't (something acknowledged was lost, a
-/// node can't run), 2 for wrong arguments, 130 if a tour was interrupted.
+/// node can't run), 2 for wrong arguments, 130 if a tour was interrupted or the end itself was.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::read(std::env::args_os()).unwrap_or_else(|error| error.exit());
     start_tracing();
     match cli.internal {
         Some(Internal::Node(options)) => run_node(options),
@@ -58,15 +57,13 @@ fn run_cluster(options: Options) -> ExitCode {
 enum End {
     /// Somebody asked it to stop, which is how a cluster ends.
     Asked,
-    /// Somebody asked it to stop before its work was done.
+    /// Somebody asked it to stop before its work was done, or asked twice.
     Interrupted,
     Reported(Report),
 }
 
 async fn supervise(options: Options, console: &Console) -> Result<End, AppError> {
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(ClusterError::Io)?;
-    let mut terminate = signal(SignalKind::terminate()).map_err(ClusterError::Io)?;
-    let mut hangup = signal(SignalKind::hangup()).map_err(ClusterError::Io)?;
+    let mut signals = Signals::new().map_err(ClusterError::Io)?;
 
     let has_work = options.tour || options.cycles.is_some();
     let items =
@@ -86,16 +83,39 @@ async fn supervise(options: Options, console: &Console) -> Result<End, AppError>
     let work = work(&cluster, &options, items, seed, console);
     let end = tokio::select! {
         end = work => end,
-        _ = interrupt.recv() => Ok(None),
-        _ = terminate.recv() => Ok(None),
-        _ = hangup.recv() => Ok(None),
+        () = signals.next() => Ok(None),
     };
-    cluster.shutdown().await;
+    let shutdown = cluster.shutdown(signals.next()).await;
     Ok(match end? {
         Some(report) => End::Reported(report),
-        None if has_work => End::Interrupted,
+        None if has_work || shutdown == Shutdown::ByForce => End::Interrupted,
         None => End::Asked,
     })
+}
+
+/// What asks the program to end. Asked again, it ends at once.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+            _ = self.hangup.recv() => {}
+        }
+    }
 }
 
 /// What the cluster was started for; without a tour or cycles it simply runs, for ever.
@@ -130,7 +150,6 @@ async fn work(
 fn restart_after(options: &Options) -> RestartAfter {
     match (options.cycles, options.restart_after) {
         (Some(_), None) => RestartAfter::After(CYCLE_PAUSE),
-        (Some(_), Some(RestartAfter::Never)) => RestartAfter::After(CYCLE_PAUSE),
         (None, None) if options.short => RestartAfter::After(SHORT_PAUSE),
         (None, None) => RestartAfter::After(PAUSE),
         (_, Some(given)) => given,
@@ -146,8 +165,8 @@ fn start_tracing() {
     }
 }
 
-/// Two threads, so that a state machine at a long snapshot doesn't keep the node from its heartbeats. One
-/// thread is a tenth faster where three nodes share two cores, and would take that risk.
+/// Two threads, so that a state machine at a long batch doesn't keep the node from its heartbeats. One thread
+/// is a tenth faster where three nodes share two cores, and would take that risk.
 fn node_runtime() -> std::io::Result<Runtime> {
     Builder::new_multi_thread().worker_threads(2).enable_all().build()
 }

@@ -1,10 +1,12 @@
 //! The command line.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
 /// A replicated key-value store of several processes on this machine, which any Redis client can talk to.
 #[derive(Debug, Parser)]
@@ -16,6 +18,24 @@ pub struct Cli {
     /// What people start it with.
     #[command(flatten)]
     pub options: Options,
+}
+
+impl Cli {
+    /// Reads the command line.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with it, or the help that was asked for.
+    pub fn read<T: Into<OsString> + Clone>(args: impl IntoIterator<Item = T>) -> Result<Self, clap::Error> {
+        let cli = Self::try_parse_from(args)?;
+        let Options { cycles, restart_after, .. } = &cli.options;
+        if cycles.is_some() && *restart_after == Some(RestartAfter::Never) {
+            let why = "the cycles wait until killed nodes are back: \
+                       --cycles can't be used with --restart-after never";
+            return Err(Self::command().error(ErrorKind::ArgumentConflict, why));
+        }
+        Ok(cli)
+    }
 }
 
 /// The program as its own child.
@@ -108,7 +128,7 @@ mod tests {
 
     #[test]
     fn the_command_line_is_consistent() {
-        <Cli as clap::CommandFactory>::command().debug_assert();
+        Cli::command().debug_assert();
     }
 
     #[test]
@@ -128,5 +148,14 @@ mod tests {
         assert!(Cli::try_parse_from(["cluster", "--tour", "--cycles", "3"]).is_err());
         assert!(Cli::try_parse_from(["cluster", "--cycles", "0"]).is_err());
         assert!(Cli::try_parse_from(["cluster", "--nodes", "10"]).is_err());
+    }
+
+    #[test]
+    fn cycles_without_restarts_are_refused() {
+        let error = Cli::read(["cluster", "--cycles", "3", "--restart-after", "never"]).unwrap_err();
+        assert_eq!(error.exit_code(), 2);
+        assert!(error.to_string().contains("--restart-after never"), "{error}");
+        assert!(Cli::read(["cluster", "--cycles", "3", "--restart-after", "1s"]).is_ok());
+        assert!(Cli::read(["cluster", "--restart-after", "never"]).is_ok());
     }
 }

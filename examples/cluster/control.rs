@@ -12,13 +12,13 @@ pub enum Report {
         /// Where Redis clients do.
         redis: SocketAddr,
     },
-    /// It knows another leader, or has taken on another role.
+    /// It knows another leader, has taken on another role, or has the founding on its disk.
     Leader {
         /// The newest term it knows.
         term: u64,
         /// Who leads, if anyone.
         leader: Option<u64>,
-        /// Whether its log has the cluster's founding in it, as committed.
+        /// Whether the cluster's founding, which is the first entry of its log, is on its disk.
         founded: bool,
     },
 }

@@ -95,11 +95,11 @@ async fn watch_leader(node: Node<Store>) {
     let mut told = None;
     loop {
         let now = *status.borrow_and_update();
-        let news = (now.term, now.leader, now.role, now.applied > 0);
+        let news = (now.term, now.leader, now.role, now.durable > 0);
         if told != Some(news) {
             told = Some(news);
             let leader = now.leader.map(NodeId::get);
-            tell(&Report::Leader { term: now.term, leader, founded: now.applied > 0 });
+            tell(&Report::Leader { term: now.term, leader, founded: now.durable > 0 });
         }
         if status.changed().await.is_err() {
             return;

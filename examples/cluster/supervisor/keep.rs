@@ -37,6 +37,10 @@ struct Slot {
     peer: Option<SocketAddr>,
     redis_port: u16,
     founded: bool,
+    // The process was told to die, and has not been buried yet.
+    killed: bool,
+    // Somebody wants another process as soon as it is.
+    wanted: bool,
     // When to start it, if it has no process; when to give it up, if it has one that doesn't serve yet.
     due: Option<Instant>,
 }
@@ -71,8 +75,11 @@ impl Keep {
                         let _ = sent.send(());
                     }
                     Some(Order::Start(node)) => {
-                        if let Some(slot) = self.nodes.get_mut(&node).filter(|slot| slot.process.is_none()) {
-                            slot.due = Some(Instant::now());
+                        if let Some(slot) = self.nodes.get_mut(&node) {
+                            match slot.process {
+                                Some(_) => slot.wanted = slot.killed,
+                                None => slot.due = Some(Instant::now()),
+                            }
                         }
                     }
                     Some(Order::Shutdown) | None => break,
@@ -80,7 +87,7 @@ impl Keep {
                 () = wake => {}
             }
         }
-        self.end().await;
+        self.end(orders).await;
     }
 
     /// Starts what is to be started, and kills what has not come up in time.
@@ -181,7 +188,9 @@ impl Keep {
         slot.process = None;
         // Without an address it had never served.
         slot.failures = if slot.peer.take().is_none() { slot.failures + 1 } else { 0 };
+        slot.killed = false;
         slot.due = match self.plan.restart_after {
+            _ if std::mem::take(&mut slot.wanted) => Some(Instant::now()),
             RestartAfter::After(time) => Some(Instant::now() + time),
             RestartAfter::Never => None,
         };
@@ -197,16 +206,18 @@ impl Keep {
         });
     }
 
-    fn kill(&self, nodes: &[u64]) {
+    fn kill(&mut self, nodes: &[u64]) {
         for node in nodes {
-            if let Some(process) = self.nodes.get(node).and_then(|slot| slot.process.as_ref()) {
+            let Some(slot) = self.nodes.get_mut(node) else { continue };
+            if let Some(process) = &slot.process {
                 process.kill();
+                slot.killed = true;
             }
         }
     }
 
-    /// Ends every process: by an order, and by force when that has no effect.
-    async fn end(mut self) {
+    /// Ends every process: by an order, and by force when that has no effect or another order comes.
+    async fn end(mut self, mut orders: mpsc::Receiver<Order>) {
         let alive = |keep: &Self| keep.nodes.values().any(|slot| slot.process.is_some());
         for slot in self.nodes.values() {
             if let Some(process) = &slot.process {
@@ -223,8 +234,11 @@ impl Keep {
                     }
                 }
             };
-            if timeout(pause, ended).await.is_ok() {
-                return;
+            tokio::select! {
+                ended = timeout(pause, ended) => if ended.is_ok() {
+                    return;
+                },
+                Some(Order::Shutdown) = orders.recv() => {}
             }
             let nodes: Vec<u64> = self.nodes.keys().copied().collect();
             self.kill(&nodes);

@@ -64,6 +64,7 @@ impl View {
 enum Order {
     Kill(Vec<u64>, oneshot::Sender<()>),
     Start(u64),
+    /// The second one is by force.
     Shutdown,
 }
 
@@ -145,12 +146,27 @@ impl Cluster {
         self.orders.send(Order::Start(node)).await.map_err(|_| ClusterError::Gone)
     }
 
-    /// Ends every node in order; kills what hasn't ended after some seconds.
-    pub async fn shutdown(mut self) {
+    /// Ends every node in order; kills what hasn't ended after some seconds, or when `hurry` completes.
+    pub async fn shutdown(mut self, hurry: impl Future<Output = ()>) -> Shutdown {
         // If the task is gone already, so are the nodes.
         let _ = self.orders.send(Order::Shutdown).await;
+        tokio::select! {
+            _ = &mut self.task => return Shutdown::InOrder,
+            () = hurry => {}
+        }
+        let _ = self.orders.send(Order::Shutdown).await;
         let _ = (&mut self.task).await;
+        Shutdown::ByForce
     }
+}
+
+/// How a cluster was shut down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shutdown {
+    /// The nodes were given the time they have for it.
+    InOrder,
+    /// What was left of them was killed, because somebody was in a hurry.
+    ByForce,
 }
 
 impl Drop for Cluster {
@@ -181,14 +197,61 @@ const WAIT_MAX: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
 mod tests {
+    use std::future::pending;
+    use std::os::unix::fs::PermissionsExt as _;
+    use std::path::Path;
+
     use super::*;
+
+    /// A program that says it serves, and ends by order or with its standard input.
+    fn idler(directory: &Path) -> PathBuf {
+        let program = directory.join("idler");
+        // Through a shell: while this process writes the file itself, its children may hold it open and so
+        // keep it from being started.
+        let script = "#!/bin/sh\necho ready 127.0.0.1:1 127.0.0.1:2\n\
+                      while read order && [ \"$order\" != shutdown ]; do :; done\n";
+        let written = std::process::Command::new("sh")
+            .args(["-c", "printf %s \"$1\" > \"$2\"", "sh", script])
+            .arg(&program)
+            .status()
+            .unwrap();
+        assert!(written.success());
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        program
+    }
+
+    #[tokio::test]
+    async fn a_start_of_a_node_that_is_still_dying_is_not_forgotten() {
+        let folder = tempfile::tempdir().unwrap();
+        let directory = Directory::open(None, Some(3)).unwrap();
+        let (program, restart_after) = (idler(folder.path()), RestartAfter::Never);
+        let cluster = Cluster::start(directory, Plan { program, restart_after, console: Console::default() });
+        cluster.wait("all serve", |view| view.serving().len() == 3).await.unwrap();
+        let starts =
+            |starts| move |view: &View| view.nodes[&1].redis.is_some() && view.nodes[&1].starts == starts;
+        for round in 2..5 {
+            cluster.kill(vec![1]).await.unwrap();
+            // Its process has hardly heard of the signal.
+            cluster.start_again(1).await.unwrap();
+            timeout(Duration::from_secs(20), cluster.wait("it is back", starts(round)))
+                .await
+                .unwrap()
+                .unwrap();
+        }
+        // One that lives isn't started again when it dies later.
+        cluster.start_again(1).await.unwrap();
+        cluster.kill(vec![1]).await.unwrap();
+        cluster.wait("it is dead", |view| view.nodes[&1].redis.is_none()).await.unwrap();
+        assert_eq!(cluster.view().nodes[&1].starts, 4);
+        assert_eq!(cluster.shutdown(pending()).await, Shutdown::InOrder);
+    }
 
     async fn failure(program: &str, restart_after: RestartAfter) -> String {
         let directory = Directory::open(None, Some(3)).unwrap();
         let plan = Plan { program: program.into(), restart_after, console: Console::default() };
         let cluster = Cluster::start(directory, plan);
         let error = cluster.whole().await.unwrap_err();
-        cluster.shutdown().await;
+        cluster.shutdown(pending()).await;
         error.to_string()
     }
 

@@ -67,6 +67,11 @@ impl Ledger {
         }
     }
 
+    /// Whether the item was acknowledged at least once.
+    pub(super) fn has(&self, item: usize) -> bool {
+        self.keys.get(&item).is_some_and(|passes| passes.acknowledged.is_some())
+    }
+
     /// The items that were acknowledged at least once.
     pub(super) fn items(&self) -> impl Iterator<Item = usize> {
         self.keys.iter().filter(|(_, passes)| passes.acknowledged.is_some()).map(|(item, _)| *item)

@@ -1,7 +1,7 @@
 //! Clients that write without end.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
@@ -34,7 +34,7 @@ pub(super) struct Loaded {
     pub latency: Histogram<u64>,
     /// How long it lasted.
     pub lasted: Duration,
-    /// The longest time without an acknowledged write around the kill.
+    /// The longest time without an acknowledged write around the kill; to the end of the load, if none came.
     pub gap: Duration,
 }
 
@@ -45,10 +45,17 @@ struct Shared {
     started: Instant,
     view: watch::Receiver<View>,
     pulse: Mutex<Pulse>,
-    first_passes: AtomicU64,
+    // Items that were acknowledged at least once.
+    covered: AtomicU64,
     acknowledged: AtomicU64,
     // The acknowledged increments of each client.
     increments: Vec<AtomicU64>,
+}
+
+impl Shared {
+    fn pulse(&self) -> MutexGuard<'_, Pulse> {
+        self.pulse.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// When writes were acknowledged.
@@ -56,15 +63,37 @@ struct Shared {
 struct Pulse {
     last: Instant,
     killed: Option<Instant>,
+    // Whether a write that was begun after the kill was acknowledged.
+    resumed: bool,
     gap: Duration,
 }
 
 impl Pulse {
-    fn beat(&mut self, now: Instant) {
+    const fn new(now: Instant) -> Self {
+        Self { last: now, killed: None, resumed: false, gap: Duration::ZERO }
+    }
+
+    fn kill(&mut self, now: Instant) {
+        (self.killed, self.resumed) = (Some(now), false);
+    }
+
+    /// A write was acknowledged.
+    fn beat(&mut self, begun: Instant, now: Instant) {
+        self.measure(now);
+        self.resumed |= self.killed.is_some_and(|killed| begun > killed);
+        self.last = self.last.max(now);
+    }
+
+    /// The load has ended: a gap that nothing has ended before counts as far as this. The gap.
+    fn end(&mut self, now: Instant) -> Duration {
+        self.measure(now);
+        self.gap
+    }
+
+    fn measure(&mut self, now: Instant) {
         if self.killed.is_some_and(|killed| self.last < killed + GAP_WINDOW) {
-            self.gap = self.gap.max(now - self.last);
+            self.gap = self.gap.max(now.saturating_duration_since(self.last));
         }
-        self.last = now;
     }
 }
 
@@ -77,8 +106,8 @@ impl Load {
             run,
             started: now,
             view,
-            pulse: Mutex::new(Pulse { last: now, killed: None, gap: Duration::ZERO }),
-            first_passes: AtomicU64::new(0),
+            pulse: Mutex::new(Pulse::new(now)),
+            covered: AtomicU64::new(0),
             acknowledged: AtomicU64::new(0),
             increments: (0..CLIENTS).map(|_| AtomicU64::new(0)).collect(),
         });
@@ -95,9 +124,14 @@ impl Load {
         self.shared.started.elapsed()
     }
 
-    /// Whether every item was written once, as far as it could be.
-    pub(super) fn has_passed(&self) -> bool {
-        self.shared.first_passes.load(Ordering::Relaxed) == CLIENTS as u64
+    /// How many items were acknowledged at least once.
+    pub(super) fn covered(&self) -> u64 {
+        self.shared.covered.load(Ordering::Relaxed)
+    }
+
+    /// Whether a write that was begun after the last kill was acknowledged.
+    pub(super) fn has_resumed(&self) -> bool {
+        self.shared.pulse().resumed
     }
 
     /// How many writes were acknowledged so far.
@@ -112,7 +146,7 @@ impl Load {
 
     /// Tells that a node is being killed now: the gap is looked for from here on.
     pub(super) fn mark_kill(&self) {
-        self.shared.pulse.lock().unwrap_or_else(PoisonError::into_inner).killed = Some(Instant::now());
+        self.shared.pulse().kill(Instant::now());
     }
 
     /// Lets each client end the write it is at.
@@ -126,7 +160,7 @@ impl Load {
             ledgers[number] = ledger;
             latency += own;
         }
-        let gap = self.shared.pulse.lock().unwrap_or_else(PoisonError::into_inner).gap;
+        let gap = self.shared.pulse().end(Instant::now());
         Loaded { ledgers, latency, lasted, gap }
     }
 }
@@ -159,10 +193,12 @@ impl Writer {
         let own = || shared.items.iter().enumerate().skip(self.number).step_by(CLIENTS);
         let counter = counter(&shared.run, self.number);
         let own: Vec<(usize, &Item)> = own().collect();
+        // What was not acknowledged in one pass comes first in the next, until every item was.
+        let mut round = own.clone();
         let mut pass = 0;
         while !*self.stopping.borrow() {
             pass += 1;
-            for (item, content) in &own {
+            for (item, content) in &round {
                 self.write(Kind::Set { item: *item, pass }, &content.key, marked(content, &shared.run, pass))
                     .await;
                 self.write(Kind::Increment, &counter, Vec::new()).await;
@@ -174,8 +210,9 @@ impl Writer {
             if own.is_empty() {
                 self.write(Kind::Increment, &counter, Vec::new()).await;
             }
-            if pass == 1 {
-                shared.first_passes.fetch_add(1, Ordering::Relaxed);
+            round.retain(|(item, _)| !self.ledger.has(*item));
+            if round.is_empty() {
+                round.clone_from(&own);
             }
         }
         (self.number, self.ledger, self.latency)
@@ -192,13 +229,16 @@ impl Writer {
         let now = Instant::now();
         match result {
             Ok(()) => {
+                if matches!(kind, Kind::Set { item, .. } if !self.ledger.has(item)) {
+                    self.shared.covered.fetch_add(1, Ordering::Relaxed);
+                }
                 self.ledger.record(kind, Outcome::Done);
                 self.latency.saturating_record((now - begun).as_micros() as u64);
                 self.shared.acknowledged.fetch_add(1, Ordering::Relaxed);
                 if kind == Kind::Increment {
                     self.shared.increments[self.number].fetch_add(1, Ordering::SeqCst);
                 }
-                self.shared.pulse.lock().unwrap_or_else(PoisonError::into_inner).beat(now);
+                self.shared.pulse().beat(begun, now);
                 self.connection = Some(connection);
             }
             Err(error) => {
@@ -243,3 +283,57 @@ pub(super) const CLIENTS: usize = 16;
 const GAP_WINDOW: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(10);
 const LATENCY_MICROS_MAX: u64 = 60_000_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn ms(millis: u64) -> Duration {
+        Duration::from_millis(millis)
+    }
+
+    #[test]
+    fn the_longest_gap_around_the_kill_counts() {
+        let start = Instant::now();
+        let mut pulse = Pulse::new(start);
+        pulse.beat(start, start + ms(900));
+        pulse.kill(start + ms(1000));
+        pulse.beat(start + ms(1010), start + ms(1700));
+        pulse.beat(start + ms(1700), start + ms(2000));
+        // Long after the kill, it has another reason.
+        pulse.beat(start + ms(2000), start + ms(6500));
+        pulse.beat(start + ms(6500), start + ms(60_000));
+        assert_eq!(pulse.end(start + ms(90_000)), ms(4500));
+    }
+
+    #[test]
+    fn a_gap_that_nothing_ends_counts_to_the_end() {
+        let start = Instant::now();
+        let mut pulse = Pulse::new(start);
+        pulse.beat(start, start + ms(900));
+        pulse.kill(start + ms(1000));
+        assert_eq!(pulse.end(start + ms(3900)), ms(3000));
+        assert!(!pulse.resumed);
+    }
+
+    #[test]
+    fn without_a_kill_there_is_no_gap() {
+        let start = Instant::now();
+        let mut pulse = Pulse::new(start);
+        pulse.beat(start, start + ms(900));
+        assert_eq!(pulse.end(start + ms(3900)), Duration::ZERO);
+    }
+
+    #[test]
+    fn only_a_write_begun_after_the_kill_shows_that_writes_go_on() {
+        let start = Instant::now();
+        let mut pulse = Pulse::new(start);
+        pulse.kill(start + ms(1000));
+        pulse.beat(start + ms(999), start + ms(1001));
+        assert!(!pulse.resumed, "it was under way");
+        pulse.beat(start + ms(1001), start + ms(1300));
+        assert!(pulse.resumed);
+        pulse.kill(start + ms(2000));
+        assert!(!pulse.resumed, "not after this one");
+    }
+}

@@ -45,12 +45,11 @@ pub async fn tour(
     let load = Load::start(items.clone(), run.clone(), cluster.watch());
     let mut victim = None;
     let mut progress = console.progress("load");
-    let mut stalled = (load.acknowledged(), Instant::now());
+    let mut stalled = (0, Instant::now());
     loop {
         let by_time = load.elapsed().as_secs_f64() / lasting.as_secs_f64();
-        let by_items =
-            if load.has_passed() { 1.0 } else { load.acknowledged() as f64 / (2 * items.len()) as f64 };
-        let share = by_time.min(by_items);
+        let covered = load.covered();
+        let share = by_time.min(covered as f64 / items.len() as f64);
         progress.set(share, format_args!("{} writes acknowledged", load.acknowledged()));
         if victim.is_none() && share >= KILL_AT {
             let (leader, term) = cluster
@@ -63,11 +62,13 @@ pub async fn tour(
             cluster.kill(vec![leader]).await?;
             victim = Some(leader);
         }
-        if share >= 1.0 {
+        if share >= 1.0 && load.has_resumed() {
             break;
         }
-        if stalled.0 != load.acknowledged() {
-            stalled = (load.acknowledged(), Instant::now());
+        // Each item is to be acknowledged at least once, and then there are to be more acknowledgements.
+        let reached = covered + if covered < items.len() as u64 { 0 } else { load.acknowledged() };
+        if stalled.0 != reached {
+            stalled = (reached, Instant::now());
         } else if stalled.1.elapsed() > STALL_MAX {
             return Err(TourError::Stalled);
         }
@@ -82,7 +83,7 @@ pub async fn tour(
     catch_up(&nodes).await?;
     console.line("every node has caught up");
     let verdict = verify(&loaded, &items, &run, &nodes, console.progress("verify")).await?;
-    Ok(Report::new(&loaded, verdict))
+    Ok(Report::new(&loaded, verdict, items.len() as u64))
 }
 
 /// Why a tour did not come to its end.
@@ -101,8 +102,8 @@ pub enum TourError {
     /// A node doesn't answer the reads of the verification.
     #[error("a node does not answer: {0}")]
     Silent(#[from] RedisError),
-    /// For a while no write was acknowledged at all.
-    #[error("no write was acknowledged for {} s", STALL_MAX.as_secs())]
+    /// For a while no write was acknowledged at all, or none of an item that has none yet.
+    #[error("no write, or none of what is still to be loaded, was acknowledged for {} s", STALL_MAX.as_secs())]
     Stalled,
     /// A read during the cycles was behind an acknowledged write.
     #[error(
