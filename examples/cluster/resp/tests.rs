@@ -221,7 +221,7 @@ async fn commands_answer_as_redis_does() {
         ("SET k", "-ERR wrong number of arguments for 'set' command\r\n"),
         ("GETSET k v", "$1\r\nw\r\n"),
         ("STRLEN k", ":1\r\n"),
-        ("APPEND k ater", ":5\r\n"),
+        ("APPEND k 1234", ":5\r\n"),
         ("INCR k", "-ERR value is not an integer or out of range\r\n"),
         ("INCR n", ":1\r\n"),
         ("INCRBY n 41", ":42\r\n"),
