@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use quorate_core::NodeId;
 use quorate_raft::Config;
-use quorate_sim::{Faults, Swarm};
+use quorate_sim::{Coup, Faults, Swarm};
 
 /// What a run of the raft simulation is made of, drawn from its seed.
 #[derive(Clone, Debug)]
@@ -47,7 +47,7 @@ impl Options {
     pub fn draw(swarm: &mut Swarm) -> Self {
         let ms = Duration::from_millis;
         let nodes = swarm.pick("nodes", &[3, 3, 3, 5, 5, 1]);
-        let config = config(swarm);
+        let mut config = config(swarm);
         let sync_max = swarm.pick("sync_max_ms", &[1, 5, 20, 60]);
         let sync_delay = Duration::from_micros(100)..ms(sync_max);
         let write_delay = Duration::ZERO..Duration::from_micros(swarm.pick("write_max_us", &[1, 100, 5_000]));
@@ -59,6 +59,10 @@ impl Options {
         let chaos = Duration::from_secs(swarm.pick("chaos_s", &[4, 10, 25]));
         let operations = swarm.pick("operations", &[30, 200, 800]);
         let burst_max = swarm.pick("burst_max", &[1, 4, 25]);
+        let mut faults = Faults::draw(swarm);
+        if swarm.chance("short_reigns", 350_000) {
+            shorten_reigns(swarm, &mut config, &mut faults);
+        }
         Self {
             nodes,
             config,
@@ -75,9 +79,24 @@ impl Options {
             client_interval: chaos * burst_max as u32 / operations / 2,
             burst_max,
             wipe,
-            faults: Faults::draw(swarm),
+            faults,
         }
     }
+}
+
+/// Reigns that end while what earlier ones left is still being replicated, an entry at a time: figure 8 of the
+/// Raft paper lies there, and chance alone seldom comes by.
+fn shorten_reigns(swarm: &mut Swarm, config: &mut Config, faults: &mut Faults) {
+    let ms = Duration::from_millis;
+    config.append_bytes_max = 1;
+    config.inflight_messages_max = 1;
+    config.snapshot_after_bytes = 1 << 20;
+    config.uncommitted_bytes_max = 1 << 20;
+    faults.coups = Some(Coup {
+        chance: 800_000,
+        after: Duration::ZERO..ms(swarm.pick("reign_ms", &[10, 40, 150])),
+        lasting: ms(1)..config.election_timeout_max * swarm.pick("absence_elections", &[1, 3]),
+    });
 }
 
 fn config(swarm: &mut Swarm) -> Config {
